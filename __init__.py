@@ -1,0 +1,46 @@
+"""autotune: the fastest way to run a diffusers pipeline on this machine, found by measuring.
+
+    pipe = autotune.load("flux-dev")      a pipeline with the best plan for now applied
+    plan = autotune.plan("flux-dev")      the plan alone
+    autotune.apply(pipe, plan)            a plan on a pipeline that you have
+    autotune.tune("flux-dev")             measure, and keep what was found
+    autotune.Client()                     the daemon, asked by hand
+    autotune.Plan                         what all of them speak of
+
+Importing this package imports nothing else: each name is fetched when it is first used (PEP 562).
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .planner.client import Client, plan
+    from .planner.load import apply, load
+    from .planner.tune import tune
+    from .search.plan import Plan
+
+__all__ = ["Client", "Plan", "apply", "load", "plan", "tune"]
+
+_MODULES = {
+    "Client": ".planner.client",
+    "Plan": ".search.plan",
+    "apply": ".planner.load",
+    "load": ".planner.load",
+    "plan": ".planner.client",
+    "tune": ".planner.tune",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        message = f"module {__name__!r} has no attribute {name!r}"
+        raise AttributeError(message)
+    value = getattr(import_module(_MODULES[name], __name__), name)
+    globals()[name] = value  # so that this is asked once
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *_MODULES]

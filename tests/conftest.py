@@ -1,0 +1,42 @@
+"""What every test gets: a home of its own for autotune's files, no network, and a skip where a GPU is wanted."""
+
+from __future__ import annotations
+
+import os
+from functools import cache
+from pathlib import Path
+
+import pytest
+from hypothesis import settings
+
+LINK = Path(__file__).parents[1] / ".dev"
+
+# These are read when the libraries are imported, which a fixture would come too late for.
+os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "NNCF_CI": "1"}  # NNCF_CI: sends nothing
+
+settings.register_profile("ci", deadline=None)  # a busy machine is slow, not wrong
+settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True)
+def _own_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the test, and the processes that it starts, away from the user's files and settings."""
+    for name in [*os.environ]:
+        if name.startswith("AUTOTUNE_"):
+            monkeypatch.delenv(name)
+    monkeypatch.delenv("HF_TOKEN", raising=False)
+    monkeypatch.setenv("AUTOTUNE_HOME", str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(LINK))  # child processes import this checkout, installed or not
+
+
+@cache
+def _has_gpu() -> bool:
+    import torch
+
+    return bool(torch.accelerator.is_available())
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Skip what is marked `gpu` where torch finds none."""
+    if item.get_closest_marker("gpu") and not _has_gpu():
+        pytest.skip("needs a GPU that torch can use, and there is none here")
