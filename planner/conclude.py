@@ -1,0 +1,162 @@
+"""From trials to plans: who goes into the last round, who wins it, and which plans are worth keeping."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from ..search.knobs import KNOBS
+from ..search.measured import Latency, Quality, Trial
+from ..search.plan import Gain, Plan
+from ..search.recipe import UNMODIFIED, Recipe
+from ..search.verdict import speedup
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..search.plan import Scope
+    from ..search.race import Lane
+    from ..search.space import Space
+
+FINALISTS = 2
+TIE = 1.01  # candidates within 1 % are told apart by what else they cost
+SMALLER = 0.9  # a plan that is no faster must at least need this much less memory to be kept
+
+
+def finalists(trials: Sequence[Trial], tolerance: float) -> list[Recipe]:
+    """Return the fastest feasible recipes that look faster than the baseline, best first."""
+    baseline = next(trial for trial in trials if trial.recipe == UNMODIFIED)
+    able = [trial for trial in trials if trial.feasible(tolerance) and trial.median_ms < baseline.median_ms]
+    return [trial.recipe for trial in sorted(able, key=lambda trial: trial.median_ms)[:FINALISTS]]
+
+
+def neighbours(recipe: Recipe, space: Space, trials: Sequence[Trial]) -> list[Recipe]:
+    """Return what must still be tried to say what each knob of `recipe` bought: the recipe without it."""
+    tried = {trial.recipe for trial in trials}
+    return [other for knob in recipe.turned if (other := recipe.without(knob)) not in tried and other in space]
+
+
+def lossiness(recipe: Recipe) -> int:
+    """Return how many knobs are turned to a choice that can change the image beyond rounding."""
+    return sum(recipe.turned.get(knob.name, knob.default) in knob.lossy for knob in KNOBS)
+
+
+def winner(lanes: Sequence[Lane], qualities: dict[Recipe, Quality | None], tolerance: float) -> Lane | None:
+    """Return the lane of the best candidate: as good as asked and faster than the baseline beyond the noise.
+
+    Those within 1 % of the fastest are tied: the one with the fewest lossy knobs, then the least memory, wins.
+    """
+    baseline, *others = lanes
+    able = []
+    for lane in others:
+        quality = qualities.get(lane.recipe)
+        good = quality is None or quality.shortfall(tolerance) <= 0
+        if lane.samples_ms and good and speedup(baseline.samples_ms, lane.samples_ms)[1] > 1:
+            able.append(lane)
+    if not able:
+        return None
+    fastest = min(_mean_ms(lane) for lane in able)
+    tied = [lane for lane in able if _mean_ms(lane) <= TIE * fastest]
+    return min(tied, key=lambda lane: (lossiness(lane.recipe), lane.facts["peak_memory_bytes"]))
+
+
+def _mean_ms(lane: Lane) -> float:
+    return math.exp(math.fsum(map(math.log, lane.samples_ms)) / len(lane.samples_ms))
+
+
+def raced_plan(  # noqa: PLR0913 - a plan has that many sides
+    scope: Scope,
+    run: str,
+    lane: Lane,
+    baseline: Lane,
+    quality: Quality | None,
+    gains: tuple[Gain, ...],
+) -> Plan:
+    """Return the plan of a recipe that ran the last round against the baseline."""
+    ratio, low, high = speedup(baseline.samples_ms, lane.samples_ms)
+    return Plan(
+        scope=scope,
+        recipe=lane.recipe,
+        latency=Latency(samples_ms=tuple(lane.samples_ms)),
+        baseline_latency=Latency(samples_ms=tuple(baseline.samples_ms)),
+        speedup=ratio,
+        speedup_low=low,
+        speedup_high=high,
+        raced=True,
+        load_s=lane.facts["load_s"],
+        cold_s=lane.facts["cold_s"],
+        peak_memory_bytes=lane.facts["peak_memory_bytes"],
+        baseline_peak_memory_bytes=baseline.facts["peak_memory_bytes"],
+        quality=quality,
+        gains=gains,
+        run=run,
+        created_at=_now(),
+    )
+
+
+def screened_plan(scope: Scope, run: str, trial: Trial, baseline: Trial, gains: tuple[Gain, ...] = ()) -> Plan | None:
+    """Return the plan of a recipe that was only tried, None where it is neither faster nor smaller than the baseline."""
+    if not (trial.latency and baseline.latency and trial.peak_memory_bytes and baseline.peak_memory_bytes):
+        return None
+    count = min(len(trial.latency.samples_ms), len(baseline.latency.samples_ms))
+    ratio, low, high = speedup(baseline.latency.samples_ms[:count], trial.latency.samples_ms[:count])
+    if low <= 1 and trial.peak_memory_bytes > SMALLER * baseline.peak_memory_bytes:
+        return None
+    return Plan(
+        scope=scope,
+        recipe=trial.recipe,
+        latency=trial.latency,
+        baseline_latency=baseline.latency,
+        speedup=ratio,
+        speedup_low=low,
+        speedup_high=high,
+        raced=False,
+        load_s=trial.load_s or 0.0,
+        cold_s=trial.cold_s or 0.0,
+        peak_memory_bytes=trial.peak_memory_bytes,
+        baseline_peak_memory_bytes=baseline.peak_memory_bytes,
+        quality=trial.quality,
+        gains=gains,
+        run=run,
+        created_at=_now(),
+    )
+
+
+def front(trials: Sequence[Trial], tolerance: float) -> list[Trial]:
+    """Return the feasible trials that no other beats in latency, memory and quality together."""
+    able = [trial for trial in trials if trial.feasible(tolerance)]
+    return [trial for trial in able if not any(_beats(other, trial) for other in able)]
+
+
+def _beats(one: Trial, other: Trial) -> bool:
+    mine, theirs = _costs(one), _costs(other)
+    return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
+
+
+def _costs(trial: Trial) -> tuple[float, float, float]:
+    loss = trial.quality.baseline_mean - trial.quality.mean if trial.quality else 0.0
+    return trial.median_ms, trial.peak_memory_bytes or math.inf, loss
+
+
+def gains_of(recipe: Recipe, trials: Sequence[Trial], space: Space) -> tuple[Gain, ...]:
+    """Return what each knob of the recipe bought: the latency without it, over the latency with it."""
+    by_recipe = {trial.recipe: trial for trial in trials}
+    own = by_recipe.get(recipe)
+    gains = []
+    for knob in sorted(recipe.turned):
+        other = recipe.without(knob)
+        trial = by_recipe.get(other)
+        slowdown, note = None, ""
+        if own and own.latency and trial and trial.latency:
+            slowdown = trial.median_ms / own.median_ms
+        elif trial:
+            note = f"without it: {trial.outcome}"
+        else:
+            note = space.why_not(other) or "not measured: no time was left"
+        gains.append(Gain(knob=knob, choice=str(recipe.turned[knob]), slowdown_without=slowdown, note=note))
+    return tuple(gains)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

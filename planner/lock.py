@@ -1,0 +1,33 @@
+"""One tuner at a time on a machine: two would spoil each other's timings."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from filelock import FileLock, Timeout
+
+from ..errors import BusyError
+from ..store.places import state_dir
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+
+@contextmanager
+def the_only_tuner() -> Iterator[None]:
+    """Hold the machine's lock for a while; the system lets go of it if this process dies.
+
+    Raises BusyError where another process holds it.
+    """
+    file = state_dir() / "tuner.lock"
+    lock = FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        msg = f"Another autotune is measuring on this machine, and two would spoil each other's timings (it holds {file})."
+        raise BusyError(msg) from None
+    try:
+        yield
+    finally:
+        lock.release()

@@ -1,0 +1,287 @@
+"""Tuning one model on this machine: probe, search, race, keep. What `autotune --model` does, without the terminal."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ..errors import UsageError
+from ..probes.machine import probe
+from ..search.evaluate import CutOffError, IsolatedEvaluator
+from ..search.measured import Quality, Trial
+from ..search.plan import Plan
+from ..search.race import race
+from ..search.recipe import UNMODIFIED, Recipe
+from ..search.sampler import TPESampler
+from ..search.space import Space, space_for
+from ..search.study import study
+from ..search.task import Task
+from ..search.trial.process import TrialFailure
+from ..store.places import cache_dir
+from ..store.store import Store
+from . import conclude
+from .catalogue import find_model
+from .lock import the_only_tuner
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..probes.machine import Machine
+    from ..search.workload import Workload
+    from ..store.run import Run
+
+LAST_ROUND = 0.25  # share of the budget that is kept for racing and explaining
+SPARE_BYTES = 512 * 2**20  # free memory that a trial must leave alone
+
+
+@dataclass(frozen=True)
+class Request:
+    """What a user asks for. None means what the model's own entry says.
+
+    budget_s: wall seconds for everything; most_trials: trials in all; tolerance: the share of the baseline's CLIP
+    score that may be lost.
+    """
+
+    model: str
+    budget_s: float | None = None
+    most_trials: int | None = None
+    tolerance: float = 0.01
+    width: int | None = None
+    height: int | None = None
+    steps: int | None = None
+    batch: int | None = None
+    scorer: Path | None = None
+    fresh: bool = False
+
+    def __post_init__(self) -> None:
+        """Refuse numbers that cannot be meant."""
+        for name in ("budget_s", "most_trials", "width", "height", "steps", "batch"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                msg = f"{name} must be more than 0, and {value:g} was given."
+                raise UsageError(msg)
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """The first event: what will be searched, and what an earlier run has left."""
+
+    task: Task
+    space: Space
+    run: Run
+    budget_s: float
+
+
+@dataclass(frozen=True)
+class Racing:
+    """The search is over, and these recipes go against the baseline."""
+
+    recipes: tuple[Recipe, ...]
+
+
+Event = Prepared | Recipe | Trial | Racing
+"""What happens on the way: a Recipe is about to be tried, a Trial has ended."""
+
+
+@dataclass(frozen=True)
+class Result:
+    """How a tuning ended. `plans` has the winner first; it is empty where nothing beats the baseline."""
+
+    task: Task
+    run: Run
+    trials: tuple[Trial, ...]
+    plans: tuple[Plan, ...]
+    reason: str
+    interrupted: bool = False
+
+    @property
+    def plan(self) -> Plan | None:
+        """The winner."""
+        return self.plans[0] if self.plans else None
+
+
+def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
+    """Return the task that a request stands for on a machine, and its budget in seconds.
+
+    Raises ModelError and UsageError.
+    """
+    model = find_model(request.model)
+    sizes = {name: getattr(request, name) for name in ("width", "height", "steps", "batch")}
+    workload = model.workload.model_copy(update={name: value for name, value in sizes.items() if value is not None})
+    scorer = request.scorer or model.scorer
+    task = Task(
+        card=model.card,
+        machine=machine,
+        device=_device(machine),
+        workload=workload,
+        prompts=model.prompts,
+        calibration_prompts=model.calibration_prompts,
+        scorer=scorer,
+        scorer_id=scorer_id(scorer) if scorer else "",
+        tolerance=request.tolerance,
+        artifacts=cache_dir() / "artifacts",
+    )
+    return task, request.budget_s or model.budget_s
+
+
+def tune(request: Request, on_event: Callable[[Event], None] = lambda event: None) -> Result:
+    """Return the best plans for a request, from the store if it has been answered before.
+
+    Every finished trial is on disk before `on_event` hears of it. Ctrl-C (KeyboardInterrupt) ends the search,
+    not the function: what was found so far is concluded and kept, and the run can be resumed.
+    """
+    started = time.monotonic()
+    task, budget_s = task_of(request, probe())
+    space = space_for(task.setting)
+    with the_only_tuner(), Store.open() as store:
+        run = store.begin_run(task.scope, task.machine, fresh=request.fresh)
+        on_event(Prepared(task, space, run, budget_s))
+        trials = list(run.trials)
+        if run.state == "finished":
+            plans = tuple(plan for plan in store.plans(task.card.name) if plan.run == run.id)
+            return Result(task, run, run.trials, plans, run.reason)
+        with IsolatedEvaluator(task, _modules(task), _memory_limit_bytes(task.machine)) as evaluator:
+            evaluator.recall(trials)
+
+            def note(happened: Recipe | Trial) -> None:
+                if isinstance(happened, Trial):
+                    store.keep_trial(run.id, happened)
+                    trials.append(happened)
+                on_event(happened)
+
+            most = request.most_trials or 10**9
+            session = _Session(task, space, evaluator, trials, note, on_event, started + budget_s, budget_s, most)
+            try:
+                plans = session.run(run.id)
+                interrupted, reason = False, session.reason
+            except KeyboardInterrupt:
+                plans = session.screened_plans(run.id)
+                interrupted, reason = True, "interrupted"
+        store.finish_run(run.id, reason, plans, finished=not interrupted)
+    return Result(task, run, tuple(trials), tuple(plans), reason, interrupted)
+
+
+@dataclass
+class _Session:
+    """The steps of one tuning, on the trials that they share."""
+
+    task: Task
+    space: Space
+    evaluator: IsolatedEvaluator
+    trials: list[Trial]
+    note: Callable[[Recipe | Trial], None]
+    on_event: Callable[[Event], None]
+    deadline: float
+    budget_s: float
+    most: int
+    reason: str = ""
+
+    def run(self, run_id: str) -> list[Plan]:
+        """Search, explain, race, and return the plans, the winner first."""
+        self._search()
+        candidates = conclude.finalists(self.trials, self.task.tolerance)
+        if not candidates:
+            self.reason = "nothing that was tried is faster than the unmodified pipeline and as good"
+            return self.screened_plans(run_id)
+        self._explain(candidates[0])
+        self.on_event(Racing(tuple(candidates)))
+        try:
+            return self._raced(run_id, candidates)
+        except CutOffError:
+            self.reason = "the budget ended before the last round, so the plan has not been raced against the baseline"
+            return self.screened_plans(run_id)
+
+    def _search(self) -> None:
+        sampler = TPESampler(self.space, self.task.device, self.task.tolerance)
+        deadline = self.deadline - LAST_ROUND * self.budget_s
+        known = list(self.trials)
+        for happened in study(self.evaluator, sampler, known, self.task.tolerance, deadline, self.most):
+            self.note(happened)
+        if time.monotonic() >= deadline:
+            self.reason = "the budget was used"
+        elif len(self.trials) >= self.most:
+            self.reason = "the number of trials was reached"
+        else:
+            self.reason = "nothing better is expected"
+
+    def _explain(self, best: Recipe) -> None:
+        """Try the best recipe without each of its knobs, where that was not done on the way."""
+        best_ms = min(trial.median_ms for trial in self.trials if trial.feasible(self.task.tolerance))
+        for recipe in conclude.neighbours(best, self.space, self.trials):
+            if time.monotonic() > self.deadline - LAST_ROUND * self.budget_s * 0.8:
+                return
+            self.note(recipe)
+            try:
+                self.note(self.evaluator.evaluate(len(self.trials), recipe, best_ms, self.deadline))
+            except CutOffError:
+                return
+
+    def _raced(self, run_id: str, candidates: Sequence[Recipe]) -> list[Plan]:
+        lanes = race(self.evaluator, candidates, self.deadline, together=self._fit_together(candidates))
+        count = self.task.screening + len(lanes[0].samples_ms)
+        qualities: dict[Recipe, Quality | None] = {}
+        for lane in lanes[1:]:
+            if lane.samples_ms:
+                qualities[lane.recipe] = self._quality(lane.recipe, count)
+        best = conclude.winner(lanes, qualities, self.task.tolerance)
+        others = self.screened_plans(run_id, without={lane.recipe for lane in lanes})
+        if best is None:
+            self.reason = "the best candidates did not hold in the last round"
+            return others
+        gains = conclude.gains_of(best.recipe, self.trials, self.space)
+        quality = qualities[best.recipe]
+        return [conclude.raced_plan(self.task.scope, run_id, best, lanes[0], quality, gains), *others]
+
+    def _quality(self, recipe: Recipe, count: int) -> Quality | None:
+        try:
+            return self.evaluator.quality(recipe, count, self.deadline + 60)
+        except TrialFailure as failure:
+            raise CutOffError from failure
+
+    def _fit_together(self, candidates: Sequence[Recipe]) -> bool:
+        peaks = [t.peak_memory_bytes or 0 for t in self.trials if t.recipe in {UNMODIFIED, *candidates}]
+        return sum(peaks) + SPARE_BYTES < self.task.machine.memory.free_bytes and self.task.device == "cpu"
+
+    def screened_plans(self, run_id: str, without: set[Recipe] | None = None) -> list[Plan]:
+        """Return the plans of the front as the trials alone show it, fastest first."""
+        baseline = next((trial for trial in self.trials if trial.recipe == UNMODIFIED and trial.outcome == "ok"), None)
+        if baseline is None:
+            return []
+        plans = []
+        for trial in sorted(conclude.front(self.trials, self.task.tolerance), key=lambda trial: trial.median_ms):
+            if trial.recipe not in (without or set()) | {UNMODIFIED}:
+                gains = conclude.gains_of(trial.recipe, self.trials, self.space)
+                plans.append(conclude.screened_plan(self.task.scope, run_id, trial, baseline, gains))
+        return [plan for plan in plans if plan]
+
+
+def scorer_id(folder: Path) -> str:
+    """Return what names a scorer in a scope: its folder's name, and a digest of its files.
+
+    Raises UsageError where the folder holds no CLIP model.
+    """
+    from ..probes.model import revision_of
+
+    if not (folder / "preprocessor_config.json").is_file() or not list(folder.glob("*.safetensors")):
+        msg = f"{folder} holds no CLIP model: a config.json, safetensors and a preprocessor_config.json are needed."
+        raise UsageError(msg)
+    return f"{folder.name}@{revision_of(folder)}"
+
+
+def _device(machine: Machine) -> str:
+    kinds = [accelerator.kind for accelerator in machine.accelerators]
+    return {"cuda": "cuda", "rocm": "cuda", "xpu": "xpu", "mps": "mps"}[kinds[0]] if kinds else "cpu"
+
+
+def _modules(task: Task) -> tuple[str, ...]:
+    """Return what every trial imports, so that its time and its memory are no recipe's."""
+    classes = [f"{component.library}:{component.class_name}" for component in task.card.components]
+    openvino = ["openvino"] if "openvino" in task.machine.software.versions else []
+    return ("torch", "PIL.Image", f"diffusers:{task.card.pipeline_class}", *classes, *openvino)
+
+
+def _memory_limit_bytes(machine: Machine) -> int:
+    return max(SPARE_BYTES, machine.memory.free_bytes - SPARE_BYTES)

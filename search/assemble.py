@@ -1,0 +1,45 @@
+"""A recipe becomes a pipeline: the one way, in trials and in the app alike."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .knobs import KNOBS, Bench, Choices
+from .pipeline import load_pipeline
+
+if TYPE_CHECKING:
+    from .recipe import Recipe
+
+
+def choices_of(recipe: Recipe) -> Choices:
+    """Return the recipe with every knob in it: those that it does not turn have their defaults."""
+    return {knob.name: recipe.turned.get(knob.name, knob.default) for knob in KNOBS}
+
+
+def builds(recipe: Recipe) -> bool:
+    """Return whether the recipe needs artifacts, which `build` makes."""
+    return any(knob.builds and knob.name in recipe.turned for knob in KNOBS)
+
+
+def build(recipe: Recipe, bench: Bench) -> None:
+    """Make the artifacts that the recipe needs and that are not there yet."""
+    for knob in KNOBS:
+        if knob.builds and knob.name in recipe.turned:
+            knob.builds(choices_of(recipe), bench)
+
+
+def assemble(recipe: Recipe, bench: Bench) -> Any:
+    """Return the diffusers pipeline of the bench's model, with every knob of the recipe turned."""
+    import torch
+
+    choices = choices_of(recipe)
+    turned = [knob for knob in KNOBS if knob.name in recipe.turned]
+    arguments: dict[str, Any] = {"dtype": torch.float32}
+    for knob in turned:
+        arguments |= knob.loads(choices, bench)
+    pipe = load_pipeline(bench.card, **arguments)
+    if choices["offload"] == "none" and bench.device != "cpu":
+        pipe.to(bench.device)
+    for knob in turned:
+        knob.apply(pipe, choices, bench)
+    return pipe

@@ -1,0 +1,91 @@
+"""What a knob is, and what it is given."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ...probes.machine import Machine
+from ...probes.model import ModelCard
+from ..recipe import Choice
+from ..workload import Workload
+
+Choices = Mapping[str, Choice]
+"""A recipe with every knob in it, turned or not."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a choice is judged by before anything runs: this machine, this model, this workload."""
+
+    machine: Machine
+    card: ModelCard
+    workload: Workload
+    device: str
+
+    def lacks(self, library: str, extra: str) -> str | None:
+        """Return the sentence that says that `library` is not installed, None where it is."""
+        if library in self.machine.software.versions:
+            return None
+        return f"needs {library}, which is not installed: pip install 'autotune-diffusers[{extra}]'"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Where a pipeline is put together: what a knob may use while it is turned.
+
+    `artifacts` is a folder for what takes long to make and can be used again, such as converted models;
+    `software` is the key of the library versions, without which an artifact is worth nothing.
+    """
+
+    card: ModelCard
+    workload: Workload
+    device: str
+    artifacts: Path
+    software: str
+    calibration_prompts: tuple[str, ...]
+
+
+def _accepts(choice: Choice, setting: Setting) -> str | None:
+    del choice, setting
+    return None
+
+
+def _loads_nothing(choices: Choices, bench: Bench) -> dict[str, Any]:
+    del choices, bench
+    return {}
+
+
+def _leaves(pipe: Any, choices: Choices, bench: Bench) -> None:
+    del pipe, choices, bench
+
+
+@dataclass(frozen=True)
+class Knob:
+    """One thing that can be turned. Its default leaves the pipeline exactly as diffusers made it.
+
+    `refuses` says in words why a choice cannot be had in a setting. `loads` gives keyword arguments for
+    `DiffusionPipeline.from_pretrained`, `apply` works on the loaded pipeline; both are given all choices,
+    and are only asked when the knob is turned. `builds` makes artifacts ahead, in a process of its own, so that
+    neither their time nor their memory is counted as the pipeline's. `lossy` are the choices that can
+    change the image beyond rounding.
+    """
+
+    name: str
+    says: str
+    choices: tuple[Choice, ...]
+    default: Choice
+    source: str
+    lossy: frozenset[Choice] = frozenset()
+    refuses: Callable[[Choice, Setting], str | None] = field(default=_accepts)
+    loads: Callable[[Choices, Bench], dict[str, Any]] = field(default=_loads_nothing)
+    apply: Callable[[Any, Choices, Bench], None] = field(default=_leaves)
+    builds: Callable[[Choices, Bench], None] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse a knob that contradicts itself."""
+        if self.default not in self.choices or not self.lossy <= set(self.choices) or self.default in self.lossy:
+            msg = f"Knob {self.name}: the default and the lossy choices must be among {self.choices}, and differ."
+            raise ValueError(msg)

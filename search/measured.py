@@ -1,0 +1,95 @@
+"""What a trial found out. A failure is a measurement too: it has an outcome and a sentence."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from ..value import Value
+from .recipe import Recipe
+
+Outcome = Literal["ok", "out_of_memory", "unfit", "timeout", "crashed", "slow", "bad_image"]
+
+
+class Latency(Value):
+    """Wall times of whole pipeline calls, warm, in milliseconds; raw, so that any figure can be made again."""
+
+    samples_ms: tuple[float, ...] = Field(min_length=1)
+
+    @property
+    def median_ms(self) -> float:
+        """The median call."""
+        return statistics.median(self.samples_ms)
+
+    @property
+    def spread(self) -> float:
+        """The noise as a share of the median: 1.4826 times the median absolute deviation (0 for one sample)."""
+        median = self.median_ms
+        return 1.4826 * statistics.median(abs(sample - median) for sample in self.samples_ms) / median
+
+
+class Quality(Value):
+    """Scores of a recipe's images beside the baseline's, paired by prompt, seed and initial latent.
+
+    `scores` and `baseline_scores` are CLIP scores, 100 * max(cosine, 0), in the order of the prompts;
+    `bound` is the lower end of the one-sided 95 % interval of the mean paired difference.
+    """
+
+    scorer: str
+    scores: tuple[float, ...] = Field(min_length=1)
+    baseline_scores: tuple[float, ...] = Field(min_length=1)
+    bound: float
+
+    @model_validator(mode="after")
+    def _paired(self) -> Quality:
+        if len(self.scores) != len(self.baseline_scores):
+            msg = f"{len(self.scores)} scores cannot be paired with {len(self.baseline_scores)} of the baseline."
+            raise ValueError(msg)
+        return self
+
+    @property
+    def mean(self) -> float:
+        """The mean score of the recipe's images."""
+        return statistics.fmean(self.scores)
+
+    @property
+    def baseline_mean(self) -> float:
+        """The mean score of the baseline's images for the same prompts and seeds."""
+        return statistics.fmean(self.baseline_scores)
+
+    def shortfall(self, tolerance: float) -> float:
+        """Return by how many points the bound misses what is tolerated; 0 or less means that it is met.
+
+        tolerance: the share of the baseline's mean score that may be lost, such as 0.01.
+        """
+        return -tolerance * self.baseline_mean - self.bound
+
+
+class Trial(Value):
+    """A recipe that was tried, and what came of it."""
+
+    number: int = Field(ge=0)
+    recipe: Recipe
+    outcome: Outcome
+    detail: str = ""
+    latency: Latency | None = None
+    load_s: float | None = None
+    cold_s: float | None = None
+    peak_memory_bytes: int | None = None
+    quality: Quality | None = None
+    started_at: str
+    duration_s: float
+
+    def feasible(self, tolerance: float) -> bool:
+        """Return whether it ran, and its images are as good as the constraint asks (or nobody can tell)."""
+        if self.outcome != "ok":
+            return False
+        return self.quality is None or self.quality.shortfall(tolerance) <= 0
+
+    @property
+    def median_ms(self) -> float:
+        """The median latency, infinite where there is none: for comparing, never for keeping."""
+        return self.latency.median_ms if self.latency else math.inf

@@ -1,0 +1,79 @@
+"""A plan: a recipe with its evidence, its scope and where it comes from. The product of the whole."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from ..value import Value, key_of
+from .measured import Latency, Quality
+from .recipe import Recipe
+from .workload import Workload
+
+SCHEMA_VERSION = 1
+
+
+class Scope(Value):
+    """For what a measurement holds. Anything else that matters must be in here.
+
+    `machine` and `software` are the fingerprints of the probes, `revision` that of the model's files,
+    `scorer` that of the scoring model (empty where quality cannot be measured), `prompts` that of the
+    prompt set, `tolerance` the share of the baseline's score that may be lost.
+    """
+
+    model: str
+    revision: str
+    machine: str
+    software: str
+    device: str
+    workload: Workload
+    scorer: str
+    prompts: str
+    tolerance: float
+
+    @property
+    def key(self) -> str:
+        """A short stable key."""
+        return key_of(self.model_dump(mode="json"))
+
+
+class Gain(Value):
+    """What one knob of a plan bought: how many times slower the plan is without it, measured where it can be."""
+
+    knob: str
+    choice: str
+    slowdown_without: float | None = None
+    note: str = ""
+
+
+class Plan(Value):
+    """A recipe that may be served, with everything that a client needs to believe and to apply it.
+
+    `speedup` is the ratio of the baseline's latency to the plan's, `speedup_low` and `speedup_high` its
+    95 % interval, from calls interleaved with the baseline's where `raced` is true.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    scope: Scope
+    recipe: Recipe
+    latency: Latency
+    baseline_latency: Latency
+    speedup: float = Field(gt=0)
+    speedup_low: float = Field(gt=0)
+    speedup_high: float = Field(gt=0)
+    raced: bool
+    load_s: float
+    cold_s: float
+    peak_memory_bytes: int
+    baseline_peak_memory_bytes: int
+    quality: Quality | None
+    gains: tuple[Gain, ...] = ()
+    known: Literal["measured", "borrowed", "predicted"] = "measured"
+    run: str
+    created_at: str
+
+    @property
+    def id(self) -> str:
+        """The plan's name: the same recipe in the same scope and run has the same one."""
+        return key_of([self.scope.key, self.recipe.key, self.run])

@@ -1,0 +1,63 @@
+"""Combinations that are refused, once, as data: asked before a trial, in explanations, and in the tests."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from .knobs import Choices
+
+
+@dataclass(frozen=True)
+class Rule:
+    """A combination that does not work, or cannot mean anything, and how that is known."""
+
+    name: str
+    broken_by: Callable[[Choices], bool]
+    because: str
+    source: str
+
+
+def _torch_quantized(choices: Choices) -> bool:
+    return choices["quantization"] not in {"none", "nncf_int8"}
+
+
+RULES: tuple[Rule, ...] = (
+    Rule(
+        "nncf_needs_openvino",
+        lambda c: c["quantization"] == "nncf_int8" and c["compile"] != "openvino",
+        because="NNCF quantizes an OpenVINO graph, and only compile=openvino makes one",
+        source="https://docs.openvino.ai, NNCF post-training quantization",
+    ),
+    Rule(
+        "openvino_takes_plain_weights",
+        lambda c: c["compile"] == "openvino" and _torch_quantized(c),
+        because="OpenVINO converts plain torch weights, not the tensors of torchao or bitsandbytes",
+        source="openvino.convert_model, PyTorch front end",
+    ),
+    Rule(
+        "openvino_or_offload",
+        lambda c: c["compile"] == "openvino" and c["offload"] != "none",
+        because="OpenVINO runs on the CPU, where there is nothing to offload from",
+        source="by definition",
+    ),
+    Rule(
+        "offload_or_full_compile",
+        lambda c: c["compile"] == "full" and c["offload"] != "none",
+        because="offload hooks break the one graph of a full compilation; regional compilation goes with them",
+        source="https://huggingface.co/docs/diffusers/optimization/speed-memory-optims; pytorch#150711",
+    ),
+    Rule(
+        "bnb_4bit_or_sequential_offload",
+        lambda c: c["quantization"] == "bnb_nf4" and c["offload"] == "sequential",
+        because="sequential offload moves the packed weights without their quantization state",
+        source="https://github.com/huggingface/diffusers/issues/10800",
+    ),
+)
+
+
+def refusal(choices: Choices) -> Rule | None:
+    """Return the first rule that these choices break, None where they break none."""
+    return next((rule for rule in RULES if rule.broken_by(choices)), None)

@@ -1,0 +1,67 @@
+"""The recipes that this machine and this model allow, and why the others are not among them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+from .assemble import choices_of
+from .knobs import KNOBS, Choices, Knob, Setting
+from .recipe import Choice, Recipe
+from .rules import refusal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Space:
+    """The choices that are open for each knob, and those that are not, each with its reason."""
+
+    choices: dict[str, tuple[Choice, ...]]
+    refused: dict[tuple[str, Choice], str]
+
+    def why_not(self, recipe: Recipe) -> str | None:
+        """Return why a recipe is not in the space, None where it is."""
+        for name, choice in recipe.turned.items():
+            if name not in self.choices:
+                return f"There is no knob {name}."
+            if choice not in self.choices[name]:
+                reason = self.refused.get((name, choice), f"it has no such choice; there are {self.choices[name]}")
+                return f"{name}={choice}: {reason}."
+        rule = refusal(choices_of(recipe))
+        return f"{recipe}: {rule.because}." if rule else None
+
+    def __contains__(self, recipe: Recipe) -> bool:
+        """Return whether the recipe may be tried."""
+        return self.why_not(recipe) is None
+
+    def recipes(self) -> list[Recipe]:
+        """Return every recipe of the space, the unmodified one first."""
+        everything = (dict(zip(self.choices, row, strict=True)) for row in product(*self.choices.values()))
+        return [recipe_of(row) for row in everything if not refusal(row)]
+
+    @property
+    def size_before_rules(self) -> int:
+        """How many combinations there are if no rule is asked."""
+        return math.prod(len(choices) for choices in self.choices.values())
+
+
+def space_for(setting: Setting, knobs: tuple[Knob, ...] = KNOBS) -> Space:
+    """Return what may be tried in a setting: each knob is asked about each of its choices."""
+    refused: dict[tuple[str, Choice], str] = {}
+    for knob in knobs:
+        for choice in knob.choices:
+            reason = None if choice == knob.default else knob.refuses(choice, setting)
+            if reason:
+                refused[knob.name, choice] = reason
+    choices = {knob.name: tuple(c for c in knob.choices if (knob.name, c) not in refused) for knob in knobs}
+    return Space(choices, refused)
+
+
+def recipe_of(choices: Mapping[str, Choice]) -> Recipe:
+    """Return the recipe of these choices: what equals a knob's default is left out, so equal recipes are equal."""
+    defaults = {knob.name: knob.default for knob in KNOBS}
+    return Recipe(turned={name: choice for name, choice in choices.items() if choice != defaults[name]})

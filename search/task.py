@@ -1,0 +1,91 @@
+"""What is to be tuned: one model on one machine for one workload, under one constraint."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from ..errors import UsageError
+from ..probes.machine import Machine
+from ..probes.model import ModelCard
+from ..value import key_of
+from .knobs import Setting
+from .plan import Scope
+from .recipe import Recipe
+from .trial.order import Order
+from .workload import Workload
+
+FIRST_SEED = 1000
+
+
+@dataclass(frozen=True)
+class Task:
+    """Everything that a search needs to know, and nothing about how it goes.
+
+    prompts: at least four; the first half judges every recipe, all of them the last candidates.
+    scorer: the folder of a CLIPModel, None where quality cannot be measured.
+    tolerance: the share of the baseline's CLIP score that may be lost.
+    """
+
+    card: ModelCard
+    machine: Machine
+    device: str
+    workload: Workload
+    prompts: tuple[str, ...]
+    calibration_prompts: tuple[str, ...]
+    scorer: Path | None
+    scorer_id: str
+    tolerance: float
+    artifacts: Path
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be judged."""
+        if len(self.prompts) < 4:
+            msg = f"At least 4 prompts are needed to judge quality, and {len(self.prompts)} were given."
+            raise UsageError(msg)
+        if not 0 < self.tolerance < 1:
+            msg = f"The tolerance is a share of the score between 0 and 1, such as 0.01; {self.tolerance:g} was given."
+            raise UsageError(msg)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One seed a prompt: the same for every recipe, so that images can be compared in pairs."""
+        return tuple(range(FIRST_SEED, FIRST_SEED + len(self.prompts)))
+
+    @property
+    def screening(self) -> int:
+        """How many prompts judge a recipe before the last round."""
+        return len(self.prompts) // 2
+
+    @property
+    def setting(self) -> Setting:
+        """What the knobs are asked about."""
+        return Setting(self.machine, self.card, self.workload, self.device)
+
+    @property
+    def scope(self) -> Scope:
+        """For what the measurements of this task hold."""
+        return Scope(
+            model=self.card.name,
+            revision=self.card.revision,
+            machine=self.machine.fingerprint,
+            software=self.machine.software.key,
+            device=self.device,
+            workload=self.workload,
+            scorer=self.scorer_id,
+            prompts=key_of(list(self.prompts)),
+            tolerance=self.tolerance,
+        )
+
+    def order(self, recipe: Recipe) -> Order:
+        """Return what a trial process is told to do for `recipe`."""
+        return Order(
+            recipe=recipe,
+            card=self.card,
+            workload=self.workload,
+            device=self.device,
+            threads=self.machine.cpu.allowed_cores,
+            artifacts=str(self.artifacts),
+            software=self.machine.software.key,
+            calibration_prompts=self.calibration_prompts,
+        )

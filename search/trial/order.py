@@ -1,0 +1,35 @@
+"""What a trial process is told: everything that it needs to put a pipeline together, as JSON."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ...probes.model import ModelCard
+from ...value import Value
+from ..knobs import Bench
+from ..recipe import Recipe
+from ..workload import Workload
+
+
+class Order(Value):
+    """One recipe on one bench. Paths are text, because JSON has nothing else."""
+
+    recipe: Recipe
+    card: ModelCard
+    workload: Workload
+    device: str
+    threads: int
+    artifacts: str
+    software: str
+    calibration_prompts: tuple[str, ...]
+
+    def bench(self) -> Bench:
+        """Return the bench that the order describes."""
+        return Bench(
+            card=self.card,
+            workload=self.workload,
+            device=self.device,
+            artifacts=Path(self.artifacts),
+            software=self.software,
+            calibration_prompts=self.calibration_prompts,
+        )

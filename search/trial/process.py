@@ -1,0 +1,272 @@
+"""The parent's side of trials: a template to fork them from, and a handle for each."""
+
+from __future__ import annotations
+
+import json
+import os
+import select
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import psutil
+
+from ...errors import TrialProcessError
+
+if TYPE_CHECKING:
+    from ..measured import Outcome
+
+ANSWER_LIMIT_BYTES = 4 * 2**20
+LOG_TAIL_BYTES = 2000
+START_LIMIT_S = 120
+WATCH_S = 0.25
+KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES")
+KEPT_PREFIXES = ("OMP_", "KMP_", "MKL_", "TORCHINDUCTOR_", "PYTORCH_", "ROCR_", "HIP_", "XDG_")
+
+
+@dataclass
+class TrialFailure(Exception):  # noqa: N818 - a failed trial is a result, and no error of autotune's
+    """A trial did not answer as it should; `outcome` says what became of it, `detail` how that was seen."""
+
+    outcome: Outcome
+    detail: str
+
+
+def trial_environment() -> dict[str, str]:
+    """Return the environment of trials: built, not inherited, so that no token or key of the user's is in it."""
+    kept = {
+        name: value for name, value in os.environ.items() if name in KEPT_ENVIRONMENT or name.startswith(KEPT_PREFIXES)
+    }
+    return kept | {
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "PYTHONDONTWRITEBYTECODE": "1",
+        "DIFFUSERS_DISABLE_REMOTE_CODE": "1",
+        "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "TOKENIZERS_PARALLELISM": "false",
+        "CI": "true",
+        "NNCF_CI": "true",
+    }
+
+
+class Template:
+    """A running template process; `fork` gives a fresh trial from it."""
+
+    def __init__(self, modules: tuple[str, ...], memory_limit_bytes: int | None = None) -> None:
+        """Prepare. modules: what the template imports; memory_limit_bytes: what a trial may take beyond that."""
+        self._modules = modules
+        self._memory_limit_bytes = memory_limit_bytes
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def __enter__(self) -> Self:
+        """Start importing; the first fork waits until that is done."""
+        self._logs = tempfile.TemporaryDirectory(prefix="autotune-logs-", ignore_cleanup_errors=True)
+        self._start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the template, and with it every trial."""
+        self._stop()
+        self._logs.cleanup()
+
+    def fork(self) -> TrialProcess:
+        """Return a fresh trial process. Raises TrialProcessError if the template cannot be brought to make one.
+
+        A template that has died is started again, once.
+        """
+        try:
+            return self._fork()
+        except (TrialProcessError, OSError):
+            self._stop()
+            self._start()
+            return self._fork()
+
+    def _start(self) -> None:
+        self._control, theirs = socket.socketpair()
+        self._log = Path(self._logs.name) / "template.log"
+        with self._log.open("wb") as log, theirs:
+            self._process = subprocess.Popen(
+                [sys.executable, "-m", f"{__package__}.template", str(theirs.fileno()), *self._modules],
+                pass_fds=[theirs.fileno()],
+                env=trial_environment(),
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
+            )
+        self._ready = False
+
+    def _stop(self) -> None:
+        self._control.close()
+        if self._process is None:
+            return
+        try:
+            self._process.wait(timeout=5)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+
+    def _fork(self) -> TrialProcess:
+        if not self._ready:
+            self._heard(START_LIMIT_S)
+            self._ready = True
+        ours, theirs = socket.socketpair()
+        log = tempfile.NamedTemporaryFile(dir=self._logs.name, suffix=".log", delete=False)  # noqa: SIM115 - outlives us
+        with theirs, log:
+            request = json.dumps({"fork": True}).encode() + b"\n"
+            socket.send_fds(self._control, [request], [theirs.fileno(), log.fileno()])
+            pid = self._heard(10)["pid"]
+        return TrialProcess(self, pid, ours, Path(log.name), self._memory_limit_bytes)
+
+    def end(self, pid: int, grace_s: float) -> int:
+        """Kill a trial with all its children, and return its wait status (that of its own end if it had ended)."""
+        self._control.sendall(json.dumps({"end": pid, "grace_s": grace_s}).encode() + b"\n")
+        return int(self._heard(grace_s + 10)["status"])
+
+    def _heard(self, limit_s: float) -> dict[str, Any]:
+        self._control.settimeout(limit_s)
+        try:
+            line = self._control.makefile("rb", buffering=0).readline()
+        except TimeoutError:
+            line = b""
+        if not line:
+            msg = f"The process that trials are forked from has died or hangs. Its last words: {_tail(self._log)}"
+            raise TrialProcessError(msg)
+        answer: dict[str, Any] = json.loads(line)
+        return answer
+
+
+class TrialProcess:
+    """One trial: ask it things; leaving the `with` block ends it and everything that it started."""
+
+    def __init__(
+        self, template: Template, pid: int, line: socket.socket, log: Path, memory_limit_bytes: int | None
+    ) -> None:
+        """Take over a forked process; only `Template.fork` calls this."""
+        self.pid = pid
+        self._template = template
+        self._line = line
+        self._log = log
+        self._memory_limit_bytes = memory_limit_bytes
+        self._before_bytes = self._resident_bytes()
+        self._oom_kills = _oom_kills()
+        self._ended = False
+
+    def __enter__(self) -> Self:
+        """Nothing to do: it runs already."""
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        """End the process, whatever state it is in."""
+        self._end(0)
+        self._line.close()
+        self._log.unlink(missing_ok=True)
+
+    def ask(self, command: dict[str, Any], limit_s: float) -> dict[str, Any]:
+        """Return the answer to a command. Raises TrialFailure with what happened instead.
+
+        limit_s: wall seconds until the trial counts as hung and is killed.
+        """
+        try:
+            self._line.sendall(json.dumps(command).encode() + b"\n")
+            text = self._answer(time.monotonic() + limit_s, limit_s)
+        except OSError:
+            text = b""
+        if not text:
+            raise self._died()
+        try:
+            answer = json.loads(text)
+        except (ValueError, RecursionError):
+            answer = None
+        if not isinstance(answer, dict) or not ({"ok", "failure"} & answer.keys()):
+            raise self._killed("crashed", f"The trial answered with something that is no answer: {text[:200]!r}")
+        if "failure" in answer:
+            raise TrialFailure(answer["failure"]["outcome"], answer["failure"]["detail"])
+        result: dict[str, Any] = answer["ok"]
+        return result
+
+    def _answer(self, deadline: float, limit_s: float) -> bytes:
+        """Return the next line, empty at the end of the stream; kill on time, size or memory."""
+        text = b""
+        while not text.endswith(b"\n"):
+            left_s = deadline - time.monotonic()
+            if left_s <= 0:
+                raise self._killed("timeout", f"The trial did not answer within {limit_s:.0f} s and was ended.")
+            self._check_memory()
+            if not select.select([self._line], [], [], min(left_s, WATCH_S))[0]:
+                continue
+            part = self._line.recv(2**16)
+            if not part:
+                return b""
+            text += part
+            if len(text) > ANSWER_LIMIT_BYTES:
+                raise self._killed("crashed", f"The trial's answer is longer than {ANSWER_LIMIT_BYTES} bytes.")
+        return text
+
+    def _check_memory(self) -> None:
+        taken = self._resident_bytes() - self._before_bytes
+        if self._memory_limit_bytes is not None and taken > self._memory_limit_bytes:
+            limit, taken_gib = self._memory_limit_bytes / 2**30, taken / 2**30
+            raise self._killed(
+                "out_of_memory", f"The trial took {taken_gib:.2f} GiB; {limit:.2f} GiB were free for it."
+            )
+
+    def _resident_bytes(self) -> int:
+        try:
+            process = psutil.Process(self.pid)
+            return sum(each.memory_info().rss for each in [process, *process.children(recursive=True)])
+        except psutil.Error:
+            return 0
+
+    def _killed(self, outcome: Outcome, detail: str) -> TrialFailure:
+        self._end(0)
+        return TrialFailure(outcome, detail)
+
+    def _died(self) -> TrialFailure:
+        """Return what a trial died of that closed its line without a word."""
+        status = self._end(2)
+        said = _tail(self._log)
+        if os.WIFSIGNALED(status):
+            number = os.WTERMSIG(status)
+            if number == signal.SIGKILL and _oom_kills() > self._oom_kills:
+                return TrialFailure(
+                    "out_of_memory", "The kernel ended the trial because the machine ran out of memory."
+                )
+            return TrialFailure("crashed", f"The trial was ended by {signal.Signals(number).name}. {said}".strip())
+        code = os.waitstatus_to_exitcode(status)
+        return TrialFailure("crashed", f"The trial left with exit code {code} and no answer. {said}".strip())
+
+    def _end(self, grace_s: float) -> int:
+        if self._ended:
+            return 0
+        self._ended = True
+        try:
+            return self._template.end(self.pid, grace_s)
+        except (TrialProcessError, OSError):
+            return 0  # the template is gone, and its trials died with it
+
+
+def _tail(log: Path) -> str:
+    """Return the last words of a log."""
+    try:
+        with log.open("rb") as file:
+            file.seek(max(0, log.stat().st_size - LOG_TAIL_BYTES))
+            return file.read().decode(errors="replace").strip()
+    except OSError:
+        return ""
+
+
+def _oom_kills() -> int:
+    """Return how many processes the kernel has killed for want of memory since it started; 0 where it does not say."""
+    try:
+        lines = Path("/proc/vmstat").read_text(encoding="ascii").splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)

@@ -1,0 +1,143 @@
+"""What happens inside a trial's process: it hears commands as JSON lines and answers each with one.
+
+Commands: `build` (make artifacts), `load` (assemble and make the cold call), `run` (call the pipeline for
+some prompts: each call is a latency sample and an image), `score` (CLIP scores of images). An answer is
+`{"ok": {...}}` or `{"failure": {"outcome": ..., "detail": ...}}`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import queue
+import threading
+import time
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ...errors import UnfitError
+from .memory import PeakMemory
+from .order import Order
+
+if TYPE_CHECKING:
+    import socket
+
+DETAIL_LIMIT = 2000
+
+
+class BadImageError(Exception):
+    """An image that no score can excuse: not finite, black, or flat."""
+
+
+def serve(line: socket.socket) -> None:
+    """Answer commands until the other side goes away; then leave at once, whatever is running."""
+    commands: queue.Queue[str] = queue.Queue()
+    threading.Thread(target=_listen, args=(line, commands), daemon=True).start()
+    worker = Worker()
+    while True:
+        line.sendall(json.dumps(_answer(worker, commands.get())).encode() + b"\n")
+
+
+def _listen(line: socket.socket, commands: queue.Queue[str]) -> None:
+    """Hand on each command; the end of the stream means that nobody waits for this trial any more."""
+    for text in line.makefile():
+        commands.put(text)
+    os._exit(0)
+
+
+def _answer(worker: Worker, text: str) -> dict[str, Any]:
+    try:
+        command = json.loads(text)
+        return {"ok": getattr(worker, "do_" + command.pop("do"))(**command)}
+    except Exception as error:  # noqa: BLE001 - whatever a technique raises is a result of the trial
+        traceback.print_exc()
+        outcome = classify(error)
+        return {"failure": {"outcome": outcome, "detail": f"{type(error).__name__}: {error}"[:DETAIL_LIMIT]}}
+
+
+def classify(error: BaseException) -> str:
+    """Return the outcome that an exception in a trial stands for.
+
+    torch's CPU allocator raises a plain RuntimeError, and OpenVINO passes on what C++ threw.
+    """
+    text = str(error).lower()
+    signs = ("out of memory", "can't allocate memory", "cannot allocate memory", "bad_alloc", "unable to allocate")
+    if (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or any(sign in text for sign in signs)
+    ):
+        return "out_of_memory"
+    if isinstance(error, BadImageError):
+        return "bad_image"
+    return "unfit" if isinstance(error, UnfitError) else "crashed"
+
+
+class Worker:
+    """One trial: what was ordered, and the pipeline once it is loaded."""
+
+    def __init__(self) -> None:
+        """Note the memory that the libraries alone take."""
+        self._memory = PeakMemory()
+        self._pipe: Any = None
+        self._order: Order | None = None
+        self._scorer: Any = None
+
+    def do_build(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Make the artifacts of a recipe."""
+        from ..assemble import build
+
+        prepared = self._prepared(order)
+        build(prepared.recipe, prepared.bench())
+        return {}
+
+    def do_load(self, order: dict[str, Any]) -> dict[str, Any]:
+        """Assemble the pipeline and make its first call, in which it compiles what is still to be compiled."""
+        from ..assemble import assemble
+        from ..pipeline import call_pipeline
+
+        prepared = self._prepared(order)
+        self._memory.start(prepared.device)
+        started = time.perf_counter()
+        self._pipe = assemble(prepared.recipe, prepared.bench())
+        loaded = time.perf_counter()
+        call_pipeline(self._pipe, prepared.workload, prepared.calibration_prompts[0], seed=0, output_type="np")
+        return {"load_s": loaded - started, "cold_s": time.perf_counter() - loaded, **self._peak()}
+
+    def do_run(self, prompts: list[str], seeds: list[int], folder: str) -> dict[str, Any]:
+        """Call the pipeline once a prompt; check each image and write it into the folder as SEED.png."""
+        from ..pipeline import call_pipeline
+        from .images import checked, save
+
+        if self._order is None:
+            msg = "run was asked before load"
+            raise RuntimeError(msg)
+        samples_ms = []
+        for prompt, seed in zip(prompts, seeds, strict=True):
+            started = time.perf_counter()
+            images = call_pipeline(self._pipe, self._order.workload, prompt, seed, output_type="np")
+            samples_ms.append((time.perf_counter() - started) * 1000)
+            problem = checked(images)
+            if problem:
+                raise BadImageError(problem)
+            save(images[0], Path(folder) / f"{seed}.png")
+        return {"latency_ms": samples_ms, **self._peak()}
+
+    def do_score(self, scorer: str, files: list[str], prompts: list[str]) -> dict[str, Any]:
+        """Return the CLIP score of each image against its prompt."""
+        from .clip_score import Scorer
+
+        if self._scorer is None:
+            self._scorer = Scorer(Path(scorer))
+        return {"scores": self._scorer.scores([Path(file) for file in files], prompts)}
+
+    def _prepared(self, order: dict[str, Any]) -> Order:
+        import torch
+
+        self._order = Order.model_validate_json(json.dumps(order))
+        torch.set_num_threads(self._order.threads)
+        return self._order
+
+    def _peak(self) -> dict[str, int]:
+        return {"peak_memory_bytes": self._memory.peak_bytes()}

@@ -1,0 +1,55 @@
+"""The two statistical questions: is the image as good, and is it faster?"""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+RESAMPLES = 10_000
+CONFIDENCE = 0.95
+
+
+def lower_bound(differences: Sequence[float]) -> float:
+    """Return the lower end of the one-sided 95 % interval of the mean of paired differences.
+
+    differences: recipe minus baseline, one a prompt. The lower of the bootstrap's and Student's bound: with few
+    prompts the bootstrap alone is too sure of itself, with a few ruined images Student's alone is.
+    Source: Efron & Tibshirani 1993, chapter 13; a single pair has no bound but minus infinity, so it is refused.
+    """
+    values = np.asarray(differences, dtype=np.float64)
+    if len(values) < 2:
+        msg = "A bound needs at least two pairs."
+        raise ValueError(msg)
+    means = _resampled_means(values)
+    student = values.mean() - _student(len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(min(np.quantile(means, 1 - CONFIDENCE), student))
+
+
+def speedup(baseline_ms: Sequence[float], plan_ms: Sequence[float]) -> tuple[float, float, float]:
+    """Return how many times faster the plan is, with its two-sided 95 % interval, from interleaved calls.
+
+    The i-th calls of both were made next to each other, so what slowed one slowed the other: the statistic is
+    the mean of the log-ratios of pairs. One pair has no interval but its ratio.
+    """
+    logs = np.log(np.asarray(baseline_ms, dtype=np.float64) / np.asarray(plan_ms, dtype=np.float64))
+    means = _resampled_means(logs)
+    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
+    return math.exp(logs.mean()), math.exp(low), math.exp(high)
+
+
+def _resampled_means(values: np.ndarray) -> np.ndarray:
+    generator = np.random.default_rng(20_240_607)  # any fixed seed: the same data give the same verdict
+    return values[generator.integers(len(values), size=(RESAMPLES, len(values)))].mean(axis=1)
+
+
+def _student(degrees: int) -> float:
+    """Return the 95 % quantile of Student's t. Source: Abramowitz & Stegun 1964, 26.7.5; within 1 % from 3 degrees on."""
+    z = NormalDist().inv_cdf(CONFIDENCE)
+    terms = (z, (z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
+    return sum(term / degrees**power for power, term in enumerate(terms))
