@@ -2,7 +2,6 @@
 
     pipe = autotune.load("flux-dev")      a pipeline with the best plan for now applied
     plan = autotune.plan("flux-dev")      the plan alone
-    autotune.apply(pipe, plan)            a plan on a pipeline that you have
     autotune.tune("flux-dev")             measure, and keep what was found
     autotune.Client()                     the daemon, asked by hand
     autotune.Plan                         what all of them speak of
@@ -17,16 +16,15 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .planner.client import Client, plan
-    from .planner.load import apply, load
+    from .planner.load import load
     from .planner.tune import tune
     from .search.plan import Plan
 
-__all__ = ["Client", "Plan", "apply", "load", "plan", "tune"]
+__all__ = ["Client", "Plan", "load", "plan", "tune"]
 
 _MODULES = {
     "Client": ".planner.client",
     "Plan": ".search.plan",
-    "apply": ".planner.load",
     "load": ".planner.load",
     "plan": ".planner.client",
     "tune": ".planner.tune",

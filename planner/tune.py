@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..probes.machine import probe
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ..probes.machine import Machine
-    from ..search.workload import Workload
     from ..store.run import Run
 
 LAST_ROUND = 0.25  # share of the budget that is kept for racing and explaining
@@ -127,7 +126,7 @@ def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
     return task, request.budget_s or model.budget_s
 
 
-def tune(request: Request, on_event: Callable[[Event], None] = lambda event: None) -> Result:
+def tune(request: Request, on_event: Callable[[Event], None] = lambda _: None) -> Result:
     """Return the best plans for a request, from the store if it has been answered before.
 
     Every finished trial is on disk before `on_event` hears of it. Ctrl-C (KeyboardInterrupt) ends the search,

@@ -8,7 +8,7 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from .assemble import choices_of
-from .knobs import KNOBS, Choices, Knob, Setting
+from .knobs import KNOBS, Knob, Setting
 from .recipe import Choice, Recipe
 from .rules import refusal
 

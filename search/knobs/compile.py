@@ -25,7 +25,7 @@ def refuses(choice: Choice, setting: Setting) -> str | None:
         if setting.device != "cpu":
             return "autotune uses OpenVINO for the CPU"
         return setting.lacks("openvino", "cpu")
-    if choice != "none" and setting.device == "cpu" and not getattr(setting.machine.software, "cxx_compiler", "g++"):
+    if choice != "none" and setting.device == "cpu" and not setting.machine.software.cxx_compiler:
         return "inductor needs a C++ compiler for the CPU, and none was found (Debian: apt install g++ python3-dev)"
     if choice == "regional" and setting.card.denoiser.class_name not in REGIONAL_CLASSES:
         return f"{setting.card.denoiser.class_name} does not name its repeated blocks"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import resource
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 
@@ -22,10 +23,9 @@ class PeakMemory:
             import torch
 
             torch.cuda.reset_peak_memory_stats()
-        try:
+        # elsewhere than on Linux the peak is that of the whole process, which loads only one pipeline
+        with suppress(OSError):
             Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
-        except OSError:
-            pass  # not Linux: the peak is then that of the whole process, which loads only one pipeline
 
     def peak_bytes(self) -> int:
         """Return the peak since `start`, in bytes."""

@@ -21,6 +21,8 @@ import sys
 import tempfile
 import time
 import traceback
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -104,11 +106,8 @@ def _settle(log: int) -> None:
 
 def _dies_first() -> None:
     """When the machine runs out of memory, the kernel shall take the trial and not the user's work."""
-    try:
-        with open("/proc/self/oom_score_adj", "w", encoding="ascii") as file:
-            file.write("1000")
-    except OSError:
-        pass  # another system, or not allowed: the memory limit of the trial still holds
+    with suppress(OSError):  # another system, or not allowed: the memory limit of the trial still holds
+        Path("/proc/self/oom_score_adj").write_text("1000", encoding="ascii")
 
 
 def _end(pid: int, grace_s: float, others: set[int]) -> int:
@@ -158,10 +157,8 @@ def _strays(pid: int, others: set[int]) -> list[psutil.Process]:
 
 
 def _kill(process: psutil.Process) -> None:
-    try:
+    with suppress(psutil.NoSuchProcess):  # it went by itself
         process.kill()
-    except psutil.NoSuchProcess:
-        pass  # it went by itself
 
 
 def _prctl(option: int, value: int) -> None:

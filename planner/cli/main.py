@@ -1,0 +1,234 @@
+"""The commands. What they print is in `tables` and `progress`, what they do is in the rest of the planner."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, NoReturn
+
+import typer
+
+from ...errors import AutotuneError, UsageError
+
+if TYPE_CHECKING:
+    from types import FrameType
+
+    from ..tune import Request, Result
+
+app = typer.Typer(
+    name="autotune",
+    help="Find, by measuring, the fastest way to run a diffusers pipeline on this machine that keeps its image quality.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+Json = Annotated[
+    bool, typer.Option("--json", help="Machine-readable: JSON on standard output, and nothing else there.")
+]
+
+
+def main() -> NoReturn:
+    """Run the command line and leave with its exit code: errors are sentences, never tracebacks."""
+    signal.signal(signal.SIGTERM, _terminated)
+    debug = "--debug" in sys.argv
+    try:
+        code = app(standalone_mode=False) or 0
+    except AutotuneError as error:
+        if debug:
+            traceback.print_exc()
+        _fail(str(error), error.exit_code)
+    except typer.Exit as leave:
+        code = leave.exit_code
+    except KeyboardInterrupt:
+        _fail("Interrupted.", 130)
+    except BrokenPipeError:
+        code = 0  # whoever read the output has had enough
+    except SystemExit:
+        raise
+    except Exception as error:  # noqa: BLE001 - the last resort: a sentence, and where the rest is
+        _fail(_of_click(error) or _report(error), getattr(error, "exit_code", 1))
+    sys.exit(code)
+
+
+@app.callback(invoke_without_command=True)
+def autotune(  # noqa: PLR0913 - each is an option of the command
+    context: typer.Context,
+    model: Annotated[
+        str, typer.Option(help="What to tune: a short name (shapes) or a folder in diffusers format.")
+    ] = "",
+    budget: Annotated[
+        str, typer.Option(help="At most this much: 90s, 20m, 1h or 40trials [default: the model's own].")
+    ] = "",
+    tolerance: Annotated[str, typer.Option(help="How much of the baseline's CLIP score may be lost.")] = "1%",
+    size: Annotated[str, typer.Option(help="Size of the image, such as 1024x1024 [default: the model's own].")] = "",
+    steps: Annotated[int | None, typer.Option(help="Denoising steps [default: the model's own].")] = None,
+    batch: Annotated[int | None, typer.Option(help="Images a call [default: 1].")] = None,
+    scorer: Annotated[Path | None, typer.Option(help="Folder of the CLIPModel that judges the images.")] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Start over, though this was tuned or begun before.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be tried, and try nothing.")] = False,
+    json_: Json = False,
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
+) -> None:
+    """Tune a model (`--model NAME`), or run one of the commands below."""
+    del debug
+    if version:
+        from importlib.metadata import version as installed
+
+        typer.echo(installed("autotune-diffusers"))
+        raise typer.Exit
+    if context.invoked_subcommand:
+        if model:
+            msg = f"--model goes without a command; to ask for a plan, say `autotune plan {model}`."
+            raise UsageError(msg)
+        return
+    if not model:
+        msg = "Say what to tune with --model, such as `autotune --model shapes`, or see `autotune --help`."
+        raise UsageError(msg)
+    request = _request(model, budget, tolerance, size, steps, batch, scorer, fresh=fresh)
+    if dry_run:
+        _dry_run(request, as_json=json_)
+    else:
+        raise typer.Exit(_tune(request, as_json=json_))
+
+
+@app.command()
+def plan(
+    model: Annotated[str, typer.Argument(help="The model, as it was tuned.")],
+    max_memory: Annotated[str, typer.Option(help="Take no more than this, such as 3GiB, even if more is free.")] = "",
+    json_: Json = False,
+) -> None:
+    """Print the best plan for a model and the memory that is free now: from the daemon, or without it from the store."""
+    from ..catalogue import find_model
+    from ..client import plan as ask
+    from .amounts import parse_bytes
+    from . import tables
+
+    found = find_model(model)
+    limit = parse_bytes(max_memory) if max_memory else None
+    answer = ask(found.card.name, max_memory_bytes=limit, revision=found.card.revision)
+    if json_:
+        typer.echo(answer.model_dump_json(indent=2))
+    else:
+        tables.print_answer(answer)
+
+
+@app.command()
+def probe(json_: Json = False) -> None:
+    """Print what this machine is: CPU, memory, accelerators, software."""
+    from ...probes.machine import probe as look
+    from . import tables
+
+    machine = look()
+    if json_:
+        typer.echo(machine.model_dump_json(indent=2))
+    else:
+        tables.print_machine(machine)
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Where to listen: this machine's own addresses only.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="The port; 0 takes any that is free.")] = 8377,
+) -> None:
+    """Answer apps that ask for a plan, over HTTP on this machine, until Ctrl-C."""
+    from ..daemon.serve import serve as listen
+
+    listen(host, port)
+
+
+def _request(  # noqa: PLR0913 - as many as the command has
+    model: str,
+    budget: str,
+    tolerance: str,
+    size: str,
+    steps: int | None,
+    batch: int | None,
+    scorer: Path | None,
+    *,
+    fresh: bool,
+) -> Request:
+    from ..tune import Request
+    from .amounts import parse_budget, parse_share, parse_size
+
+    budget_s, most_trials = parse_budget(budget) if budget else (None, None)
+    width, height = parse_size(size) if size else (None, None)
+    return Request(
+        model=model,
+        budget_s=budget_s,
+        most_trials=most_trials,
+        tolerance=parse_share(tolerance),
+        width=width,
+        height=height,
+        steps=steps,
+        batch=batch,
+        scorer=scorer,
+        fresh=fresh,
+    )
+
+
+def _tune(request: Request, *, as_json: bool) -> int:
+    """Tune, showing how it goes, and return the exit code."""
+    from ..tune import tune
+    from . import progress, tables
+
+    with progress.reporter(as_json=as_json) as on_event:
+        result = tune(request, on_event)
+    if as_json:
+        progress.say_done(result)
+    else:
+        tables.print_result(result)
+    return _exit_code(result)
+
+
+def _exit_code(result: Result) -> int:
+    if result.interrupted:
+        return _INTERRUPTED_BY[-1]
+    return 0 if result.plan else 3
+
+
+def _dry_run(request: Request, *, as_json: bool) -> None:
+    from ...probes.machine import probe as look
+    from ...search.space import space_for
+    from ..tune import task_of
+    from . import tables
+
+    task, budget_s = task_of(request, look())
+    tables.print_dry_run(task, space_for(task.setting), budget_s, as_json=as_json)
+
+
+_INTERRUPTED_BY = [130]
+
+
+def _terminated(number: int, frame: FrameType | None) -> None:
+    """SIGTERM ends as Ctrl-C does, with a code of its own."""
+    del number, frame
+    _INTERRUPTED_BY.append(143)
+    raise KeyboardInterrupt
+
+
+def _of_click(error: Exception) -> str:
+    """Return the sentence of a usage error that the option parser found."""
+    message = getattr(error, "format_message", None)
+    return f"{message()} See `autotune --help`." if message else ""
+
+
+def _report(error: Exception) -> str:
+    """Write what happened to a file, and return the sentence that says so."""
+    from ...store.places import state_dir
+
+    text = "".join(traceback.format_exception(error))
+    try:
+        file = state_dir() / "last-error.txt"
+        file.write_text(text, encoding="utf-8")
+    except (OSError, AutotuneError):
+        return f"autotune failed, which is a bug in it: {text}"
+    return f"autotune failed, which is a bug in it ({type(error).__name__}: {error}). The details are in {file}."
+
+
+def _fail(message: str, code: int) -> NoReturn:
+    typer.echo(f"autotune: {message}", err=True)
+    sys.exit(code)

@@ -1,0 +1,154 @@
+"""How a tuning goes, while it goes: a live line for people, plain lines without a terminal, JSON Lines for programs."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ...search.measured import Trial
+from ...search.recipe import UNMODIFIED, Recipe
+from ..tune import Prepared, Racing
+from .amounts import said_ms, said_s
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from ..tune import Event, Result
+
+SCHEMA_VERSION = 1
+
+
+@contextmanager
+def reporter(*, as_json: bool) -> Iterator[Callable[[Event], None]]:
+    """Give what is to be told of events, until the tuning is over."""
+    if as_json:
+        yield _say_json
+        return
+    from rich.console import Console
+
+    console = Console(stderr=True)
+    tale = Tale()
+    if not console.is_terminal:
+        yield lambda event: _say_lines(tale.tell(event))
+        return
+    with console.status("Looking at the machine") as status:
+
+        def show(event: Event) -> None:
+            for line in tale.tell(event):
+                console.print(line, highlight=False, markup=False)
+            status.update(tale.now())
+
+        yield show
+
+
+@dataclass
+class Tale:
+    """What is told of the events so far."""
+
+    started: float = field(default_factory=time.monotonic)
+    budget_s: float = 0.0
+    tolerance: float = 0.0
+    trials: list[Trial] = field(default_factory=list)
+    trying: str = "Looking at the machine"
+
+    def tell(self, event: Event) -> list[str]:
+        """Take an event in, and return the lines that say it."""
+        if isinstance(event, Prepared):
+            return self._prepared(event)
+        if isinstance(event, Trial):
+            self.trials.append(event)
+            return [self._trial(event)]
+        if isinstance(event, Racing):
+            names = " and ".join(recipe.key for recipe in event.recipes)
+            self.trying = f"Last round: the baseline against {names}"
+            return [self.trying]
+        self.trying = f"Trial {len(self.trials) + 1}: {event.key}"
+        return []
+
+    def now(self) -> str:
+        """Return the one line that says where the tuning is: trial, best against baseline, time left."""
+        left_s = max(0.0, self.budget_s - (time.monotonic() - self.started))
+        return f"{self.trying}{self._best()}, at most {said_s(left_s)} left"
+
+    def _prepared(self, event: Prepared) -> list[str]:
+        self.budget_s, self.tolerance = event.budget_s, event.task.tolerance
+        self.trials = list(event.run.trials)
+        cpu, card = event.task.machine.cpu, event.task.card
+        open_recipes = len(event.space.recipes())
+        lines = [
+            f"{card.name}: {card.pipeline_class}, {card.denoiser.parameters / 1e6:.1f} M parameters in its denoiser",
+            f"{event.task.device}: {_device_name(event)}, {cpu.allowed_cores} cores; {event.task.workload}",
+            f"{open_recipes} recipes are open; at most {said_s(event.budget_s)}",
+        ]
+        if event.run.state == "resumed" and event.run.trials:
+            lines.append(
+                f"Resuming the run of {event.run.started_at}: {len(event.run.trials)} trials are known (--fresh starts over)"
+            )
+        return [*lines, *event.task.machine.notes] if event.run.state != "finished" else []
+
+    def _best(self) -> str:
+        able = [trial for trial in self.trials if trial.feasible(self.tolerance)]
+        baseline = next((trial for trial in able if trial.recipe == UNMODIFIED), None)
+        if baseline is None:
+            return ""
+        best = min(able, key=lambda trial: trial.median_ms)
+        return f"; best {said_ms(best.median_ms)} against {said_ms(baseline.median_ms)} ({baseline.median_ms / best.median_ms:.2f}x)"
+
+    def _trial(self, trial: Trial) -> str:
+        latency = said_ms(trial.median_ms) if trial.latency else "-"
+        return f"{trial.number + 1:3d}  {latency:>8}  {verdict(trial, self.tolerance):<14}  {trial.recipe}"
+
+
+def verdict(trial: Trial, tolerance: float) -> str:
+    """Return in a word or two what became of a trial."""
+    if trial.outcome != "ok":
+        return trial.outcome.replace("_", " ")
+    return "ok" if trial.feasible(tolerance) else "quality missed"
+
+
+def say_done(result: Result) -> None:
+    """Print the last line of the JSON stream."""
+    plan = result.plan.model_dump(mode="json") if result.plan else None
+    family = [plan.model_dump(mode="json") for plan in result.plans]
+    _print_json(
+        "done", reason=result.reason, state=result.run.state, interrupted=result.interrupted, plan=plan, plans=family
+    )
+
+
+def _say_json(event: Event) -> None:
+    if isinstance(event, Prepared):
+        _print_json(
+            "prepared",
+            run=event.run.id,
+            state=event.run.state,
+            scope=event.task.scope.model_dump(mode="json"),
+            budget_s=event.budget_s,
+            recipes=len(event.space.recipes()),
+        )
+    elif isinstance(event, Trial):
+        _print_json("trial_end", trial=event.model_dump(mode="json"))
+    elif isinstance(event, Recipe):
+        _print_json("trial_start", recipe=event.turned)
+    else:
+        _print_json("race", recipes=[recipe.turned for recipe in event.recipes])
+
+
+def _say_lines(lines: list[str]) -> None:
+    for line in lines:
+        sys.stderr.write(line + "\n")
+    sys.stderr.flush()
+
+
+def _print_json(event: str, **facts: Any) -> None:
+    text = json.dumps({"schema_version": SCHEMA_VERSION, "event": event, **facts}, allow_nan=False)
+    sys.stdout.write(text + "\n")
+    sys.stdout.flush()
+
+
+def _device_name(event: Prepared) -> str:
+    accelerators = event.task.machine.accelerators
+    return accelerators[0].name if accelerators and event.task.device != "cpu" else event.task.machine.cpu.model_name

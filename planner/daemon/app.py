@@ -1,0 +1,218 @@
+"""The routes. All of them only read; what is free is asked afresh at each question about a plan."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from importlib import metadata
+from typing import TYPE_CHECKING, Annotated, Any
+
+from fastapi import Depends, FastAPI, Query, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import Response
+from starlette.exceptions import HTTPException
+
+from ...errors import AutotuneError, DaemonError, NoPlanError, StoreError, UsageError
+from ...probes.machine import Machine, probe
+from ...store.store import Store
+from ..choose import Answer
+from .ask import FreeMemory, UnknownModelError, answer, free_by_device, models_in
+from .guard import Guard
+from .lookout import Lookout
+from .wire import Health, MachineNow, PlanList, PlanQuery, Refusal, Welcome, line_of
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp
+
+BODY_LIMIT_BYTES = 64 * 2**10
+OPENAPI_PATH = "/v1/openapi.json"
+STATUS: dict[type[AutotuneError], int] = {NoPlanError: 404, UsageError: 422, StoreError: 503, DaemonError: 503}
+
+_SAYS = {status: {"model": Refusal} for status in (400, 403, 404, 422, 503)}
+
+
+class App(FastAPI):
+    """A FastAPI app with the guard before everything, also before what answers errors."""
+
+    def build_middleware_stack(self) -> ASGIApp:
+        """Return the whole stack of FastAPI, behind the guard."""
+        return Guard(super().build_middleware_stack())
+
+
+class Desk:
+    """What the routes ask: the store, the machine and its free memory."""
+
+    def __init__(self, read_store: Callable[[], Store], lookout: Lookout, free_memory: FreeMemory) -> None:
+        self._read_store = read_store
+        self.lookout = lookout
+        self._free_memory = free_memory
+        self._started_s = time.monotonic()
+
+    def plan(self, query: PlanQuery) -> Answer:
+        """Return the plan for now. Raises NoPlanError, StoreError and DaemonError."""
+        machine = self.lookout.sight().machine
+        with self._store() as store:
+            return answer(store, query.question, machine, self._free_memory(machine))
+
+    def plans(self) -> PlanList:
+        """Return every plan in short. Raises StoreError."""
+        with self._store() as store:
+            plans = [plan for model in models_in(store) for plan in store.plans(model)]
+            if not plans and store.damage:
+                raise StoreError(f"No plan can be read, and the store is damaged: {store.damage[0]}")
+        return PlanList(plans=tuple(map(line_of, plans)))
+
+    def machine(self) -> MachineNow:
+        """Return the machine. Raises DaemonError."""
+        sight = self.lookout.sight()
+        return MachineNow(
+            fingerprint=sight.machine.fingerprint,
+            software=sight.machine.software.key,
+            age_s=round(sight.age_s, 3),
+            free_bytes=dict(self._free_memory(sight.machine)),
+            machine=sight.machine,
+        )
+
+    def health(self) -> Health:
+        """Say that the daemon lives, and what keeps it from answering."""
+        return Health(
+            version=version(),
+            pid=os.getpid(),
+            uptime_s=round(time.monotonic() - self._started_s, 3),
+            problems=tuple(self._problems()),
+        )
+
+    def _problems(self) -> Iterator[str]:
+        for ask in (self._store_opens, lambda: self.lookout.sight(0)):
+            try:
+                ask()
+            except (DaemonError, StoreError) as error:
+                yield str(error)
+
+    def _store_opens(self) -> None:
+        with self._store():
+            pass
+
+    @contextmanager
+    def _store(self) -> Iterator[Store]:
+        with self._read_store() as store:  # anew for each question: it belongs to one thread
+            yield store
+
+
+def create_app(
+    *,
+    read_store: Callable[[], Store] = Store.read,
+    probe: Callable[[], Machine] = probe,
+    free_memory: FreeMemory = free_by_device,
+) -> FastAPI:
+    """Return the daemon's app. The parameters are what it asks of the world, so that a test can be the world."""
+    desk = Desk(read_store, Lookout(probe), free_memory)
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        desk.lookout.look()
+        yield
+
+    app = App(
+        title="autotune",
+        version=version(),
+        summary="The fastest way to run a diffusers pipeline on this machine, as it was measured.",
+        lifespan=lifespan,
+        openapi_url=OPENAPI_PATH,
+        docs_url=None,  # these pages would fetch scripts from elsewhere
+        redoc_url=None,
+        redirect_slashes=False,
+        max_body_size=BODY_LIMIT_BYTES,
+        dependencies=[Depends(_each_parameter_once)],
+        responses=_SAYS,  # type: ignore[arg-type]  # FastAPI's own annotation leaves out what its documentation shows
+    )
+    _add_routes(app, desk)
+    app.add_exception_handler(AutotuneError, _refused)
+    app.add_exception_handler(RequestValidationError, _misunderstood)
+    app.add_exception_handler(HTTPException, _not_here)
+    app.add_exception_handler(Exception, _broken)
+    return app
+
+
+def version() -> str:
+    """Return the version of autotune that runs."""
+    try:
+        return metadata.version("autotune-diffusers")
+    except metadata.PackageNotFoundError:
+        return "0+checkout"
+
+
+def _add_routes(app: FastAPI, desk: Desk) -> None:
+    alone = [Depends(_no_parameters)]
+
+    @app.get("/", summary="What this is, and which routes there are", dependencies=alone)
+    def welcome() -> Welcome:
+        return Welcome(version=version(), routes=tuple(route.path for route in app.routes))  # type: ignore[attr-defined]
+
+    @app.get("/v1/health", summary="That the daemon lives, and what keeps it from answering", dependencies=alone)
+    def health() -> Health:
+        return desk.health()
+
+    @app.get("/v1/machine", summary="The machine, and the memory that is free now", dependencies=alone)
+    def machine() -> MachineNow:
+        return desk.machine()
+
+    @app.get("/v1/plan", summary="The fastest plan that fits the memory that is free now")
+    def plan(query: Annotated[PlanQuery, Query()]) -> Answer:
+        return desk.plan(query)
+
+    @app.get("/v1/plans", summary="Every plan, in short", dependencies=alone)
+    def plans() -> PlanList:
+        return desk.plans()
+
+
+def _each_parameter_once(request: Request) -> None:
+    names = [name for name, _ in request.query_params.multi_items()]
+    twice = sorted({name[:40] for name in names if names.count(name) > 1})
+    if twice:
+        raise UsageError(f"{twice[0]} is given more than once, and only one value can be meant.")
+
+
+def _no_parameters(request: Request) -> None:
+    if request.query_params:
+        raise UsageError(f"{request.url.path} takes no parameters.")
+
+
+async def _refused(_: Request, error: Exception) -> Response:
+    status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
+    near = error.near if isinstance(error, UnknownModelError) else ()
+    kind = next(each.__name__ for each in type(error).__mro__ if each.__module__ == AutotuneError.__module__)
+    return _response(status, kind, str(error), near)
+
+
+async def _misunderstood(_: Request, error: Exception) -> Response:
+    problems = error.errors() if isinstance(error, RequestValidationError) else []
+    return _response(422, "UsageError", " ".join(map(_sentence, problems)))
+
+
+async def _not_here(_: Request, error: Exception) -> Response:
+    status = error.status_code if isinstance(error, HTTPException) else 500
+    known = {404: "There is no such route: GET / lists those that there are.", 405: "Only GET is understood here."}
+    return _response(status, "UsageError", known.get(status, f"This request cannot be answered ({status})."))
+
+
+async def _broken(_: Request, error: Exception) -> Response:
+    message = f"The daemon has a bug ({type(error).__name__}), and its log says more. Plans can be read without it."
+    return _response(500, "AutotuneError", message)
+
+
+def _sentence(problem: dict[str, Any]) -> str:
+    name = str(problem["loc"][-1])[:40]
+    if problem["type"] == "missing":
+        return f"{name} is missing."
+    if problem["type"] == "extra_forbidden":
+        return f"There is no parameter {name}."
+    return f"{name} cannot be {str(problem['input'])[:80]!r}: {problem['msg'].removeprefix('Value error, ')}."
+
+
+def _response(status: int, error: str, message: str, near: tuple[str, ...] = ()) -> Response:
+    content = Refusal(error=error, message=message, near=near).model_dump_json()
+    headers = {"Retry-After": "1"} if status == 503 else None
+    return Response(content, status, headers, media_type="application/json")

@@ -1,0 +1,100 @@
+"""A question about a plan, answered from the store: what the daemon does, and an app itself where no daemon lives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from difflib import get_close_matches
+
+from ...errors import NoPlanError, StoreError
+from ...probes.accelerators import Accelerator, free_accelerator_memory
+from ...probes.machine import Machine
+from ...probes.memory import free_memory
+from ...store.store import Store
+from ..choose import Answer, choose
+from .wire import Question
+
+FREE_TIMEOUT_S = 0.8
+"""How long a GPU's driver may take to say what is free; after that, what it said when it was probed must do."""
+
+TORCH_NAMES = {"cuda": "cuda", "rocm": "cuda", "xpu": "xpu", "mps": "mps"}
+"""What torch, and with it the scope of a plan, calls a kind of accelerator."""
+
+FreeMemory = Callable[[Machine], Mapping[str, int]]
+"""Says what each device of a machine has free at this moment, in bytes, by the name that torch has for it."""
+
+
+class UnknownModelError(NoPlanError):
+    """Nothing is kept for a model of that name; `near` are names that are spelt much like it."""
+
+    def __init__(self, message: str, near: tuple[str, ...]) -> None:
+        super().__init__(message)
+        self.near = near
+
+
+def answer(store: Store, question: Question, machine: Machine, free_bytes: Mapping[str, int]) -> Answer:
+    """Return the plan for now out of the store.
+
+    Raises NoPlanError with a sentence that says what to run, UnknownModelError if the model was never tuned, and
+    StoreError if the store cannot be read, or is damaged and has no plan left.
+    """
+    finished = store.plans(question.model, provisional=False)
+    unfinished = tuple(plan for plan in store.plans(question.model) if plan not in finished)
+    plans = (*finished, *unfinished)  # an interrupted search does not push a finished one aside
+    if not plans:
+        raise _nothing(store, question.model)
+    past = {name: store.machine(name) for name in {plan.scope.machine for plan in plans}}
+    return choose(
+        plans,
+        machine,
+        free_bytes,
+        question.revision,
+        question.wish,
+        question.max_memory_bytes,
+        past={name: known for name, known in past.items() if known},
+    )
+
+
+def models_in(store: Store) -> tuple[str, ...]:
+    """Return the names of the models that were ever tuned, in order. Raises StoreError."""
+    return tuple(sorted({run.scope.model for run in store.runs()}))
+
+
+def free_by_device(machine: Machine) -> dict[str, int]:
+    """Return what is free now: "cpu", and "cuda:0" and so on for the accelerators of `machine`.
+
+    Only NVIDIA's driver is asked anew, in a child process. For the others torch would have to be imported, which
+    takes seconds, so what the machine's own probe said must do; where memory is shared, RAM is the measure anyway.
+    """
+    ram_bytes = free_memory()
+    kinds = {gpu.kind for gpu in machine.accelerators if not gpu.unified_memory}
+    fresh = free_accelerator_memory(FREE_TIMEOUT_S) if "cuda" in kinds else {}
+    gpus = {f"{TORCH_NAMES[gpu.kind]}:{gpu.index}": _free_on(gpu, fresh, ram_bytes) for gpu in machine.accelerators}
+    return {"cpu": ram_bytes, **gpus}
+
+
+def _free_on(gpu: Accelerator, fresh: Mapping[int, int], ram_bytes: int) -> int:
+    if gpu.unified_memory:
+        return min(ram_bytes, gpu.total_bytes)
+    probed_bytes = gpu.free_bytes or 0
+    return fresh.get(gpu.index, probed_bytes) if gpu.kind == "cuda" else probed_bytes
+
+
+def _nothing(store: Store, model: str) -> NoPlanError | StoreError:
+    """Return the error that says why there is no plan, and what to do."""
+    damage = store.damage
+    if damage:
+        return StoreError(f"There is no plan for {model} that can be read, and the store is damaged: {damage[0]}")
+    states = {run.state for run in store.runs(model)}
+    if "finished" in states:
+        return NoPlanError(
+            f"{model} was tuned, and nothing that was tried is faster and as good: use it unmodified, "
+            f"or search longer with `autotune --model {model} --budget 1h --fresh`."
+        )
+    if states:
+        return NoPlanError(
+            f"The search for {model} has not ended, and has no plan yet: wait for it, "
+            f"or go on where it was interrupted with `autotune --model {model}`."
+        )
+    near = tuple(get_close_matches(model, models_in(store), n=3, cutoff=0.5))
+    hint = f" Did you mean {' or '.join(near)}?" if near else ""
+    return UnknownModelError(f"There is no plan for {model} yet: run `autotune --model {model}`.{hint}", near)

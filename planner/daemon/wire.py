@@ -1,0 +1,170 @@
+"""What goes over HTTP beside the answer itself, in both directions."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+
+from ...probes.machine import Machine
+from ...search.plan import SCHEMA_VERSION, Plan
+from ...search.workload import Workload
+from ...value import Value
+from ..choose import Wish
+
+ANSWER_LIMIT_BYTES = 2**20
+MODEL = r"^[A-Za-z0-9._/-]{1,200}$"
+UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9}
+
+
+class Refusal(Value):
+    """Why there is no answer: the name of the error in `autotune.errors`, a sentence, and near model names."""
+
+    schema_version: int = SCHEMA_VERSION
+    error: str
+    message: str
+    near: tuple[str, ...] = ()
+
+
+class Welcome(Value):
+    """What `/` says."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str = "autotune"
+    version: str
+    routes: tuple[str, ...]
+
+
+class Health(Value):
+    """That the daemon lives, and in sentences what keeps it from answering."""
+
+    schema_version: int = SCHEMA_VERSION
+    name: str = "autotune"
+    version: str
+    pid: int
+    uptime_s: float
+    problems: tuple[str, ...]
+
+
+class MachineNow(Value):
+    """The machine as it was probed `age_s` seconds ago, and what is free on each device at this moment."""
+
+    schema_version: int = SCHEMA_VERSION
+    fingerprint: str
+    software: str
+    age_s: float
+    free_bytes: dict[str, int]
+    machine: Machine
+
+
+class PlanLine(Value):
+    """A plan in short."""
+
+    id: str
+    model: str
+    recipe: str
+    workload: Workload
+    device: str
+    machine: str
+    latency_ms: float
+    speedup: float
+    peak_memory_bytes: int
+    created_at: str
+
+
+class PlanList(Value):
+    """Every plan that there is, those of one model together."""
+
+    schema_version: int = SCHEMA_VERSION
+    plans: tuple[PlanLine, ...]
+
+
+def line_of(plan: Plan) -> PlanLine:
+    """Return a plan in short."""
+    return PlanLine(
+        id=plan.id,
+        model=plan.scope.model,
+        recipe=plan.recipe.key,
+        workload=plan.scope.workload,
+        device=plan.scope.device,
+        machine=plan.scope.machine,
+        latency_ms=plan.latency.median_ms,
+        speedup=plan.speedup,
+        peak_memory_bytes=plan.peak_memory_bytes,
+        created_at=plan.created_at,
+    )
+
+
+def bytes_of(text: str) -> int:
+    """Return the number of bytes that "3221225472", "3GiB" or "3.5GB" say; raises ValueError for anything else."""
+    said = re.fullmatch(r"([0-9]{1,15})(\.[0-9]{1,3})?([A-Za-z]*)", text)
+    if not said or said[3] not in UNITS or (said[2] and not said[3]):
+        msg = "a number of bytes is meant, such as 3221225472 or 3GiB"
+        raise ValueError(msg)
+    return int(float(said[1] + (said[2] or "")) * UNITS[said[3]]) if said[2] else int(said[1]) * UNITS[said[3]]
+
+
+def _digits(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,9}", value):
+        msg = "a whole number is meant, in digits alone"
+        raise ValueError(msg)
+    return value
+
+
+def _decimal(value: Any) -> Any:
+    if isinstance(value, str) and not re.fullmatch(r"[0-9]{1,9}(\.[0-9]{1,20})?", value):
+        msg = "a number is meant, such as 7.5"
+        raise ValueError(msg)
+    return value
+
+
+def _no_climbing(value: str) -> str:
+    if ".." in value:
+        msg = "two dots in a row are in no model's name"
+        raise ValueError(msg)
+    return value
+
+
+def _memory(value: str) -> str:
+    bytes_of(value)
+    return value
+
+
+Digits = Annotated[int, BeforeValidator(_digits)]
+Decimal = Annotated[float, BeforeValidator(_decimal)]
+
+
+class Question(Value):
+    """What is asked about a plan; `revision` and `max_memory_bytes` as for `choose`."""
+
+    model: str
+    wish: Wish = Wish()
+    revision: str | None = None
+    max_memory_bytes: int | None = None
+
+
+class PlanQuery(BaseModel):
+    """The parameters of `/v1/plan`. Anything else is refused; only `model` must be given."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, allow_inf_nan=False)
+
+    model: Annotated[str, Field(pattern=MODEL), AfterValidator(_no_climbing)]
+    width: Digits | None = Field(default=None, ge=8, le=65536)
+    height: Digits | None = Field(default=None, ge=8, le=65536)
+    steps: Digits | None = Field(default=None, ge=1, le=100_000)
+    guidance: Decimal | None = Field(default=None, ge=0, le=1000)
+    batch: Digits | None = Field(default=None, ge=1, le=100_000)
+    frames: Digits | None = Field(default=None, ge=1, le=100_000)
+    max_memory: Annotated[str, Field(max_length=24), AfterValidator(_memory)] | None = None
+    revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = None
+
+    @property
+    def question(self) -> Question:
+        """What is meant by it."""
+        return Question(
+            model=self.model,
+            wish=Wish(**self.model_dump(include=set(Wish.model_fields))),
+            revision=self.revision,
+            max_memory_bytes=None if self.max_memory is None else bytes_of(self.max_memory),
+        )

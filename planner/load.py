@@ -1,0 +1,101 @@
+"""In the app: ask for the plan, apply it, and hand back a pipeline that is called like any other."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+from ..errors import AutotuneError, UsageError
+from ..probes.software import probe_software
+from ..search.assemble import assemble
+from ..search.knobs import Bench
+from ..search.pipeline import call_arguments
+from ..search.recipe import UNMODIFIED, Recipe
+from ..store.places import cache_dir
+from .catalogue import Model, find_model
+from .choose import Answer, Wish
+from .client import plan
+
+if TYPE_CHECKING:
+    from ..search.workload import Workload
+
+log = logging.getLogger("autotune")
+
+
+class TunedPipeline:
+    """A diffusers pipeline with a plan applied; everything that the pipeline has is reached through it.
+
+    Calling it fills in the workload that the plan is for (steps, guidance, size), which any argument overrides.
+    `answer` is the plan and its reason, None where the pipeline is unmodified because there was no plan.
+    """
+
+    def __init__(self, pipe: Any, answer: Answer | None, call: dict[str, Any]) -> None:
+        """Wrap a pipeline. call: keyword arguments that every call has unless it says otherwise."""
+        self.pipe = pipe
+        self.answer = answer
+        self._call = call
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the pipeline."""
+        return self.pipe(*args, **{**self._call, **kwargs})
+
+    def __getattr__(self, name: str) -> Any:
+        """Return what the pipeline has under this name."""
+        return getattr(self.pipe, name)
+
+
+def load(model: str, *, max_memory_bytes: int | None = None, **workload: float) -> TunedPipeline:
+    """Return the model's pipeline with the best plan for now applied; without a plan, the unmodified one and a warning.
+
+    model: a short name or a folder in diffusers format.
+    max_memory_bytes: take no more than this, even if more is free.
+    workload: width, height, steps, guidance, batch, as far as they differ from what was tuned.
+
+    Raises ModelError if there is no such model, UsageError if a part of the workload cannot be meant.
+    """
+    found = find_model(model)
+    wish = _wish(workload)
+    answer = _answer(found, wish, max_memory_bytes)
+    if answer:
+        try:
+            pipe = _assembled(found, answer.plan.recipe, answer.plan.scope.workload, answer.plan.scope.device)
+            return TunedPipeline(pipe, answer, {**answer.call})
+        except (AutotuneError, ImportError, OSError, RuntimeError, ValueError) as error:
+            log.warning(
+                "The plan for %s (%s) could not be applied, so it is left out: %s", model, answer.plan.recipe, error
+            )
+    tuned_for = wish.over(found.workload)
+    return TunedPipeline(_assembled(found, UNMODIFIED, tuned_for, "cpu"), None, call_arguments(tuned_for))
+
+
+def _wish(workload: dict[str, float]) -> Wish:
+    try:
+        return Wish(**workload)  # type: ignore[arg-type]  # checked by pydantic, which says what is wrong
+    except ValueError as error:
+        msg = f"The workload takes width, height, steps, guidance and batch; {workload} was given ({error})."
+        raise UsageError(msg) from error
+
+
+def _answer(model: Model, wish: Wish, max_memory_bytes: int | None) -> Answer | None:
+    """Return the answer of the daemon or the store; None, with a warning, where there is none."""
+    try:
+        answer = plan(model.card.name, max_memory_bytes=max_memory_bytes, workload=wish, revision=model.card.revision)
+    except AutotuneError as error:
+        log.warning("%s is loaded as diffusers makes it: %s", model.card.name, error)
+        return None
+    for reason in (*answer.stale_reasons, answer.asked):
+        if reason:
+            log.warning("The plan for %s: %s", model.card.name, reason)
+    return answer
+
+
+def _assembled(model: Model, recipe: Recipe, workload: Workload, device: str) -> Any:
+    bench = Bench(
+        card=model.card,
+        workload=workload,
+        device=device,
+        artifacts=cache_dir() / "artifacts",
+        software=probe_software().key,
+        calibration_prompts=model.calibration_prompts,
+    )
+    return assemble(recipe, bench)

@@ -1,0 +1,99 @@
+"""The software that decides how fast and how well a pipeline runs, by version; nothing of it is imported."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import sys
+import sysconfig
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+
+from ..value import Value, key_of
+from .files import ROOT, text_of
+
+DISTRIBUTIONS = {
+    "torch": "torch",
+    "diffusers": "diffusers",
+    "transformers": "transformers",
+    "accelerate": "accelerate",
+    "torchao": "torchao",
+    "bitsandbytes": "bitsandbytes",
+    "openvino": "openvino",
+    "nncf": "nncf",
+    "tomesd": "tomesd",
+    "optuna": "optuna",
+    "autotune": "autotune-diffusers",
+}
+"""What is asked for, and the name of the distribution that brings it."""
+
+
+class Software(Value):
+    """What is installed."""
+
+    python: str
+    os: str
+    """Without the kernel's version, which changes every few days and no plan with it: "Debian GNU/Linux 12"."""
+    versions: dict[str, str]
+    """By the names in `DISTRIBUTIONS`; what is not installed is not in it."""
+    cxx_compiler: str = ""
+    """The program that torch's inductor compiles with on a CPU; empty where it, or Python's headers, are missing."""
+
+    @property
+    def key(self) -> str:
+        """A short stable key of what runs a pipeline: another version of it, another key.
+
+        autotune and Optuna only look for plans; with another version of theirs, a plan is as fast as before.
+        """
+        content = self.model_dump(mode="json", exclude={"versions", "cxx_compiler"})
+        running = {name: version for name, version in self.versions.items() if name not in {"autotune", "optuna"}}
+        return key_of({**content, "versions": running})
+
+
+def probe_software(
+    root: Path = ROOT,
+    *,
+    system: str = sys.platform,
+    version_of: Callable[[str], str] = metadata.version,
+    which: Callable[[str], str | None] = shutil.which,
+    headers: Path = Path(sysconfig.get_path("include")),
+) -> Software:
+    """Return the versions of what is installed; nothing is raised.
+
+    version_of: says the version of a distribution, and raises PackageNotFoundError where there is none.
+    which: says where a program lies; headers: the folder of Python.h.
+
+    Source: Python, importlib.metadata; man 5 os-release.
+    """
+    found = {name: _version(distribution, version_of) for name, distribution in DISTRIBUTIONS.items()}
+    return Software(
+        python=platform.python_version(),
+        os=_os_name(root, system),
+        versions={name: version for name, version in found.items() if version},
+        cxx_compiler=_cxx_compiler(which, headers),
+    )
+
+
+def _cxx_compiler(which: Callable[[str], str | None], headers: Path) -> str:
+    """Return the compiler that inductor would call. Source: torch 2.13, `_inductor/cpp_builder.py`, `_inductor/config.py`."""
+    found = which(os.environ.get("CXX", "g++"))
+    return found if found and (headers / "Python.h").is_file() else ""
+
+
+def _version(distribution: str, version_of: Callable[[str], str]) -> str | None:
+    try:
+        return version_of(distribution)
+    except (metadata.PackageNotFoundError, KeyError, OSError, ValueError):  # the last three: damaged metadata
+        return None
+
+
+def _os_name(root: Path, system: str) -> str:
+    if system == "linux":
+        lines = (line.partition("=") for line in text_of(root / "etc/os-release").splitlines())
+        told = {key: value.strip("\"'") for key, _, value in lines}
+        return f"{told.get('NAME', 'Linux')} {told.get('VERSION_ID', '')}".strip()
+    if system == "darwin":
+        return f"macOS {platform.mac_ver()[0]}".strip()
+    return f"{platform.system()} {platform.release()}".strip()

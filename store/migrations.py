@@ -1,0 +1,101 @@
+"""The tables, as a list of changes. A change that was released is never edited: the next one follows it."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+from contextlib import closing
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING
+
+from sqlite_utils import Migrations
+
+from .checks import APPLICATION_ID, schema_version
+from .connection import connect_to_read, writing
+from .places import make_folder
+from .sentences import backups_folder, sentences
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from sqlite_utils import Database
+
+BACKUPS_KEPT = 5
+
+MIGRATIONS = Migrations("autotune")
+
+
+@MIGRATIONS()
+def version_1(db: Database) -> None:
+    """Machines, runs, trials and plans. `kept` numbers the rows of a table in the order in which they were written."""
+    for statement in (
+        """CREATE TABLE machines (
+            kept INTEGER PRIMARY KEY,
+            fingerprint TEXT NOT NULL UNIQUE,
+            document TEXT NOT NULL,
+            sha256 TEXT NOT NULL
+        )""",
+        """CREATE TABLE runs (
+            kept INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            scope_key TEXT NOT NULL,
+            model TEXT NOT NULL,
+            document TEXT NOT NULL,
+            sha256 TEXT NOT NULL
+        )""",
+        """CREATE TABLE trials (
+            kept INTEGER PRIMARY KEY,
+            run_id TEXT NOT NULL REFERENCES runs (id),
+            recipe_key TEXT NOT NULL,
+            document TEXT NOT NULL,
+            sha256 TEXT NOT NULL,
+            UNIQUE (run_id, recipe_key)
+        )""",
+        """CREATE TABLE plans (
+            kept INTEGER PRIMARY KEY,
+            run_id TEXT NOT NULL REFERENCES runs (id),
+            recipe_key TEXT NOT NULL,
+            model TEXT NOT NULL,
+            provisional INTEGER NOT NULL,
+            document TEXT NOT NULL,
+            sha256 TEXT NOT NULL,
+            UNIQUE (run_id, recipe_key)
+        )""",
+        f"PRAGMA application_id = {APPLICATION_ID}",
+        "PRAGMA user_version = 1",
+    ):
+        db.execute(statement)
+
+
+def bring_up_to_date(db: Database, path: Path, migrations: Migrations = MIGRATIONS) -> None:
+    """Apply the changes that are pending, all or none, after a backup of what was there.
+
+    Raises StoreError if the backup or the changes cannot be written; then the file is as it was.
+    """
+    with sentences(path):
+        pending = migrations.pending(db)
+    if not pending:
+        return
+    with writing(db, path):  # from here on nobody else migrates, and the backup reads what was committed before
+        version = schema_version(db.conn)
+        if version and migrations.pending(db):
+            _back_up(path, version)
+        migrations.apply(db)
+
+
+def _back_up(path: Path, version: int) -> None:
+    folder = backups_folder(path)
+    make_folder(folder)
+    made_at = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
+    final = folder / f"{path.stem}-{made_at}-v{version}.db"
+    unfinished = final.with_suffix(".part")
+    with sentences(unfinished):
+        try:
+            os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL, 0o600))
+            with closing(connect_to_read(path)) as source, closing(sqlite3.connect(unfinished)) as target:
+                source.backup(target)
+            unfinished.replace(final)
+        finally:
+            unfinished.unlink(missing_ok=True)
+        for old in sorted(folder.glob(f"{path.stem}-*.db"))[:-BACKUPS_KEPT]:
+            old.unlink()
