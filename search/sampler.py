@@ -1,4 +1,4 @@
-"""Which recipe to try next: known good ones first, then what Optuna's TPE makes of all that was seen."""
+"""Which recipe to try next: known good ones, then by turns a neighbour of the best and what Optuna's TPE suggests."""
 
 from __future__ import annotations
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 PATIENCE = 15
 NEW_BEST = 0.99  # less than this share of the best latency so far counts as progress
 ASKS = 40
+RAN = ("ok", "slow")
+FAILURES = 3  # of one choice, without a success, and it is not tried again
 REFUSED = 100.0  # how far what did not run is said to miss the constraint, in points of score
 
 
@@ -35,7 +37,9 @@ class Sampler(Protocol):
 
 
 class TPESampler:
-    """A portfolio of known good recipes, then Optuna's multivariate TPE on log-latency under constraints.
+    """A portfolio of known good recipes, then neighbours of the best and Optuna's multivariate TPE in turns.
+
+    TPE works on log-latency, with the quality as a constraint.
 
     A failed trial is told as a complete and infeasible one with a finite latency, because TPE does not look at
     failed ones (optuna 5.0, `samplers/_tpe/sampler.py`). A suggestion that breaks a rule or was tried before
@@ -62,6 +66,7 @@ class TPESampler:
         self._told: dict[str, Trial] = {}
         self._asked: dict[str, optuna.trial.Trial] = {}
         self._worst_ms = 1.0
+        self._best: Recipe | None = None
         self._best_ms = math.inf
         self._without_progress = 0
         self._random = random.Random(seed)
@@ -73,7 +78,22 @@ class TPESampler:
                 return recipe
         if not self._untried or self._without_progress >= PATIENCE:
             return None
-        return self._suggestion() or self._random.choice(list(self._untried.values()))
+        near = self._next_to_the_best() if len(self._told) % 2 else None
+        return near or self._suggestion() or self._random.choice(list(self._untried.values()))
+
+    def _next_to_the_best(self) -> Recipe | None:
+        """Return an untried recipe that differs in one knob from the best, which is also what explains the best."""
+        if self._best is None:
+            return None
+        choices = choices_of(self._best)
+        changed = (
+            recipe_of({**choices, name: choice}).key
+            for name, open_choices in self._space.choices.items()
+            for choice in open_choices
+            if choice != choices[name]
+        )
+        near = [self._untried[key] for key in changed if key in self._untried]
+        return self._random.choice(near) if near else None
 
     def tell(self, trial: Trial) -> None:
         """Take a trial into account."""
@@ -85,10 +105,20 @@ class TPESampler:
         progress = trial.feasible(self._tolerance) and trial.median_ms < NEW_BEST * self._best_ms
         self._without_progress = 0 if progress else self._without_progress + 1
         if progress:
-            self._best_ms = trial.median_ms
+            self._best, self._best_ms = recipe, trial.median_ms
+        self._quarantine(trial)
         asked = self._asked.pop(recipe.key, None) or self._asked_for(recipe)
         if asked:
             self._finish(asked, trial)
+
+    def _quarantine(self, trial: Trial) -> None:
+        """Give up a choice with which three trials failed and none ran, and with it every recipe that has it."""
+        for name, choice in trial.recipe.turned.items():
+            outcomes = [told.outcome in RAN for told in self._told.values() if told.recipe.turned.get(name) == choice]
+            if len(outcomes) >= FAILURES and not any(outcomes):
+                hopeless = [key for key, recipe in self._untried.items() if recipe.turned.get(name) == choice]
+                for key in hopeless:
+                    del self._untried[key]
 
     def _suggestion(self) -> Recipe | None:
         """Return an untried recipe that TPE suggests, None if it suggests none in a number of asks."""
@@ -111,7 +141,7 @@ class TPESampler:
 
     def _finish(self, asked: optuna.trial.Trial, trial: Trial | None) -> None:
         """Tell Optuna; no trial means that a rule refused the recipe."""
-        ran = trial is not None and trial.outcome in {"ok", "slow"}
+        ran = trial is not None and trial.outcome in RAN
         violation = 0.0 if ran else REFUSED
         if trial is not None and ran and trial.quality:
             violation = trial.quality.shortfall(self._tolerance)

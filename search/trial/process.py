@@ -119,10 +119,14 @@ class Template:
             self._ready = True
         ours, theirs = socket.socketpair()
         log = tempfile.NamedTemporaryFile(dir=self._logs.name, suffix=".log", delete=False)  # noqa: SIM115 - outlives us
-        with theirs, log:
-            request = json.dumps({"fork": True}).encode() + b"\n"
-            socket.send_fds(self._control, [request], [theirs.fileno(), log.fileno()])
-            pid = self._heard(10)["pid"]
+        try:
+            with theirs, log:
+                request = json.dumps({"fork": True}).encode() + b"\n"
+                socket.send_fds(self._control, [request], [theirs.fileno(), log.fileno()])
+                pid = self._heard(10)["pid"]
+        except BaseException:
+            ours.close()
+            raise
         return TrialProcess(self, pid, ours, Path(log.name), self._memory_limit_bytes)
 
     def end(self, pid: int, grace_s: float) -> int:

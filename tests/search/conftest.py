@@ -1,0 +1,65 @@
+"""A tiny real model, and a template with a saboteur in it, made once for all tests of the search."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from autotune.planner.tune import Request, task_of
+from autotune.probes.machine import Machine, probe
+from autotune.search.trial.process import Template
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from autotune.search.task import Task
+
+TINY = Path(__file__).parents[1] / "tiny.py"
+MODULES = ("torch", "diffusers:StableDiffusionPipeline", "transformers:CLIPTextModel", "autotune.tests.search.saboteur")
+
+
+@pytest.fixture(scope="session")
+def machine() -> Machine:
+    """This machine."""
+    return probe()
+
+
+@pytest.fixture(scope="session")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a tiny pipeline with random weights."""
+    folder = tmp_path_factory.mktemp("models") / "tiny"
+    _write_tiny(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_nan(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a VAE that gives NaN."""
+    folder = tmp_path_factory.mktemp("models") / "tiny-nan"
+    _write_tiny(folder, "nan")
+    return folder
+
+
+def _write_tiny(folder: Path, *how: str) -> None:
+    command = [sys.executable, str(TINY), str(folder), *how]
+    environment = {"PYTHONPATH": str(TINY.parents[1] / ".dev"), "HF_HUB_OFFLINE": "1"}
+    subprocess.run(command, check=True, capture_output=True, env=environment)
+
+
+@pytest.fixture
+def task(tiny: Path, machine: Machine, tmp_path: Path) -> Task:
+    """Tuning the tiny pipeline, two steps a call, with quality unmeasured."""
+    found, _ = task_of(Request(model=str(tiny), steps=2), machine)
+    return replace(found, prompts=found.prompts[:8], artifacts=tmp_path / "artifacts")
+
+
+@pytest.fixture(scope="session")
+def template() -> Iterator[Template]:
+    """A template whose trials may take 300 MiB, and can be told to misbehave."""
+    with Template(MODULES, memory_limit_bytes=300 * 2**20) as running:
+        yield running

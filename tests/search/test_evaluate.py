@@ -1,0 +1,113 @@
+"""A search over trials that really fail: each gets its outcome, and the search goes on."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from autotune.errors import TrialProcessError, UnfitError
+from autotune.planner.tune import Request, task_of
+from autotune.probes.machine import Machine
+from autotune.search import evaluate as evaluation
+from autotune.search.evaluate import CutOffError, IsolatedEvaluator
+from autotune.search.measured import Trial
+from autotune.search.race import race
+from autotune.search.recipe import UNMODIFIED, Recipe
+from autotune.search.study import study
+
+from .conftest import MODULES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from autotune.search.task import Task
+
+KILLED = Recipe(turned={"tome_ratio": 0.25})
+HANGS = Recipe(turned={"tome_ratio": 0.5})
+FILLS_MEMORY = Recipe(turned={"quantization": "bnb_int8"})
+NAN = Recipe(turned={"quantization": "bnb_nf4"})
+WORKS = Recipe(turned={"precision": "bf16"})
+LIMIT_BYTES = 600 * 2**20
+
+
+class Scripted:
+    """A sampler that asks for what it was given."""
+
+    def __init__(self, *recipes: Recipe) -> None:
+        self.left = list(recipes)
+        self.told: list[Trial] = []
+
+    def ask(self) -> Recipe | None:
+        return self.left.pop(0) if self.left else None
+
+    def tell(self, trial: Trial) -> None:
+        self.told.append(trial)
+
+
+@pytest.fixture
+def evaluator(task: Task) -> Iterator[IsolatedEvaluator]:
+    with IsolatedEvaluator(task, MODULES, LIMIT_BYTES) as running:
+        yield running
+
+
+def test_the_search_goes_on_whatever_trials_do(evaluator: IsolatedEvaluator, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(evaluation, "LOAD_LIMIT_S", 8)
+    monkeypatch.setattr(evaluation, "SLOW", 1000)  # whatever the noise, everything is measured to its end
+    sampler = Scripted(KILLED, HANGS, FILLS_MEMORY, NAN, WORKS)
+    happened = list(study(evaluator, sampler, (), 0.01, time.monotonic() + 120, 100))
+
+    trials = [event for event in happened if isinstance(event, Trial)]
+    assert [trial.recipe for trial in trials] == [UNMODIFIED, KILLED, HANGS, FILLS_MEMORY, NAN, WORKS]
+    assert [trial.outcome for trial in trials] == ["ok", "crashed", "timeout", "out_of_memory", "bad_image", "ok"]
+    assert sampler.told == trials
+    assert "SIGKILL" in trials[1].detail
+    assert "8 s" in trials[2].detail
+    assert "GiB" in trials[3].detail
+    assert "NaN" in trials[4].detail
+    assert trials[5].latency
+    assert len(trials[5].latency.samples_ms) == 3
+    assert trials[5].quality is None  # there is no scorer for random weights
+    assert [event for event in happened if isinstance(event, Recipe)] == [trial.recipe for trial in trials]
+
+
+def test_a_deadline_in_a_trial_says_nothing_about_it(evaluator: IsolatedEvaluator) -> None:
+    started = time.monotonic()
+    assert [*study(evaluator, Scripted(), (), 0.01, started - 1, 100)] == []
+    evaluator.template.fork().__exit__()  # the template's own start is not what is timed
+    started = time.monotonic()
+    with pytest.raises(CutOffError):
+        evaluator.evaluate(1, HANGS, math.inf, started + 2)
+    assert time.monotonic() - started < 8
+
+
+def test_a_pipeline_that_gives_no_image_cannot_be_tuned(tiny_nan: Path, machine: Machine, tmp_path: Path) -> None:
+    found, _ = task_of(Request(model=str(tiny_nan), steps=1), machine)
+    task = replace(found, artifacts=tmp_path)
+    with IsolatedEvaluator(task, MODULES) as evaluator, pytest.raises(UnfitError, match="unmodified.*NaN"):
+        list(study(evaluator, Scripted(WORKS), (), 0.01, time.monotonic() + 60, 100))
+
+
+def test_a_scorer_that_is_none_is_not_blamed_on_the_recipe(task: Task, tmp_path: Path) -> None:
+    (tmp_path / "scorer").mkdir()
+    broken = replace(task, scorer=tmp_path / "scorer", scorer_id="broken")
+    with IsolatedEvaluator(broken, MODULES) as evaluator, pytest.raises(TrialProcessError, match="could not score"):
+        evaluator.evaluate(0, UNMODIFIED, math.inf, time.monotonic() + 60)
+
+
+@pytest.mark.parametrize("together", [True, False])
+def test_a_race_is_even_and_survives_a_fall(evaluator: IsolatedEvaluator, *, together: bool) -> None:
+    lanes = race(evaluator, [WORKS, KILLED], time.monotonic() + 120, together=together)
+    assert [lane.recipe for lane in lanes] == [UNMODIFIED, WORKS, KILLED]
+    assert [len(lane.samples_ms) for lane in lanes] == [4, 4, 0]
+    assert "SIGKILL" in lanes[2].fell_out
+    assert lanes[1].facts["peak_memory_bytes"] > 0
+
+
+def test_a_race_without_time_is_cut_off(evaluator: IsolatedEvaluator) -> None:
+    with pytest.raises(CutOffError):
+        race(evaluator, [WORKS], time.monotonic(), together=True)
