@@ -13,7 +13,7 @@ from ..search.recipe import UNMODIFIED, Recipe
 from ..search.verdict import speedup
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from ..search.plan import Scope
     from ..search.race import Lane
@@ -24,11 +24,12 @@ TIE = 1.01  # candidates within 1 % are told apart by what else they cost
 SMALLER = 0.9  # a plan that is no faster must at least need this much less memory to be kept
 
 
-def finalists(trials: Sequence[Trial], tolerance: float) -> list[Recipe]:
+def finalists(trials: Sequence[Trial], tolerance: float, without: Collection[Recipe] = ()) -> list[Recipe]:
     """Return the fastest feasible recipes that look faster than the baseline, best first."""
-    baseline = next(trial for trial in trials if trial.recipe == UNMODIFIED)
-    able = [trial for trial in trials if trial.feasible(tolerance) and trial.median_ms < baseline.median_ms]
-    return [trial.recipe for trial in sorted(able, key=lambda trial: trial.median_ms)[:FINALISTS]]
+    limit_ms = next((trial.median_ms for trial in trials if trial.recipe == UNMODIFIED), 0.0)
+    able = [trial for trial in trials if trial.feasible(tolerance) and trial.median_ms < limit_ms]
+    ranked = [trial.recipe for trial in sorted(able, key=lambda trial: trial.median_ms)]
+    return [recipe for recipe in ranked if recipe not in without][:FINALISTS]
 
 
 def neighbours(recipe: Recipe, space: Space, trials: Sequence[Trial]) -> list[Recipe]:
@@ -96,7 +97,7 @@ def raced_plan(  # noqa: PLR0913 - a plan has that many sides
 
 
 def screened_plan(scope: Scope, run: str, trial: Trial, baseline: Trial, gains: tuple[Gain, ...] = ()) -> Plan | None:
-    """Return the plan of a recipe that was only tried, None where it is neither faster nor smaller than the baseline."""
+    """Return the plan of a recipe that was only tried; None if it is neither faster nor smaller than the baseline."""
     if not (trial.latency and baseline.latency and trial.peak_memory_bytes and baseline.peak_memory_bytes):
         return None
     count = min(len(trial.latency.samples_ms), len(baseline.latency.samples_ms))

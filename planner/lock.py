@@ -25,7 +25,7 @@ def the_only_tuner() -> Iterator[None]:
     try:
         lock.acquire()
     except Timeout:
-        msg = f"Another autotune is measuring on this machine, and two would spoil each other's timings (it holds {file})."
+        msg = f"Another autotune measures on this machine (it holds {file}); two would spoil each other's timings."
         raise BusyError(msg) from None
     try:
         yield

@@ -154,13 +154,13 @@ def tune(request: Request, on_event: Callable[[Event], None] = lambda _: None) -
             most = request.most_trials or 10**9
             session = _Session(task, space, evaluator, trials, note, on_event, started + budget_s, budget_s, most)
             try:
-                plans = session.run(run.id)
+                found = session.run(run.id)
                 interrupted, reason = False, session.reason
             except KeyboardInterrupt:
-                plans = session.screened_plans(run.id)
+                found = session.screened_plans(run.id)
                 interrupted, reason = True, "interrupted"
-        store.finish_run(run.id, reason, plans, finished=not interrupted)
-    return Result(task, run, tuple(trials), tuple(plans), reason, interrupted)
+        store.finish_run(run.id, reason, found, finished=not interrupted)
+    return Result(task, run, tuple(trials), tuple(found), reason, interrupted)
 
 
 @dataclass
@@ -181,17 +181,21 @@ class _Session:
     def run(self, run_id: str) -> list[Plan]:
         """Search, explain, race, and return the plans, the winner first."""
         self._search()
-        candidates = conclude.finalists(self.trials, self.task.tolerance)
-        if not candidates:
-            self.reason = "nothing that was tried is faster than the unmodified pipeline and as good"
-            return self.screened_plans(run_id)
-        self._explain(candidates[0])
-        self.on_event(Racing(tuple(candidates)))
-        try:
-            return self._raced(run_id, candidates)
-        except CutOffError:
-            self.reason = "the budget ended before the last round, so the plan has not been raced against the baseline"
-            return self.screened_plans(run_id)
+        fallen: set[Recipe] = set()
+        while candidates := conclude.finalists(self.trials, self.task.tolerance, without=fallen):
+            if not fallen:
+                self._explain(candidates[0])
+            self.on_event(Racing(tuple(candidates)))
+            try:
+                plans = self._raced(run_id, candidates)
+            except CutOffError:
+                self.reason = "the budget ended before the last round, so this plan was not raced against the baseline"
+                return self.screened_plans(run_id, without=fallen)
+            if plans:
+                return plans
+            fallen |= {*candidates}
+        self.reason = "nothing that was tried is faster than the unmodified pipeline and as good"
+        return []
 
     def _search(self) -> None:
         sampler = TPESampler(self.space, self.task.device, self.task.tolerance)
@@ -228,11 +232,11 @@ class _Session:
         best = conclude.winner(lanes, qualities, self.task.tolerance)
         others = self.screened_plans(run_id, without={lane.recipe for lane in lanes})
         if best is None:
-            self.reason = "the best candidates did not hold in the last round"
-            return others
+            return []
         gains = conclude.gains_of(best.recipe, self.trials, self.space)
         quality = qualities[best.recipe]
-        return [conclude.raced_plan(self.task.scope, run_id, best, lanes[0], quality, gains), *others]
+        plan = conclude.raced_plan(self.task.scope, run_id, best, lanes[0], quality, gains)
+        return [plan, *(other for other in others if other.peak_memory_bytes < plan.peak_memory_bytes)]
 
     def _quality(self, recipe: Recipe, count: int) -> Quality | None:
         try:

@@ -102,7 +102,7 @@ def _json(file: Path, folder: Path) -> dict[str, Any]:
 
 def _component(folder: Path, part: str, library: Any, class_name: Any) -> Component:
     if library not in LIBRARIES:
-        msg = f"{folder.name} takes its {part} from {library!r}; autotune runs no code but that of diffusers and transformers."
+        msg = f"{folder.name} takes its {part} from {library!r}; only code of diffusers and transformers is run."
         raise ModelError(msg)
     if (folder / part).is_symlink() or not (folder / part).is_dir():
         msg = f"{folder} names a {part} in {INDEX} but has no folder of that name."
@@ -110,7 +110,7 @@ def _component(folder: Path, part: str, library: Any, class_name: Any) -> Compon
     weights = sorted((folder / part).glob("*.safetensors"))
     unsafe = sorted(file.name for file in (folder / part).iterdir() if file.suffix in UNSAFE_SUFFIXES)
     if unsafe and not weights:
-        msg = f"{folder / part} has its weights only as a pickle ({unsafe[0]}), which can run code; convert them to safetensors."
+        msg = f"{folder / part} has pickled weights ({unsafe[0]}), which can run code: convert them to safetensors."
         raise ModelError(msg)
     if list((folder / part).glob("*.py")):
         msg = f"{folder / part} brings code of its own, which autotune does not run."

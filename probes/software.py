@@ -29,6 +29,8 @@ DISTRIBUTIONS = {
 }
 """What is asked for, and the name of the distribution that brings it."""
 
+HEADERS = Path(sysconfig.get_path("include"))
+
 
 class Software(Value):
     """What is installed."""
@@ -58,7 +60,7 @@ def probe_software(
     system: str = sys.platform,
     version_of: Callable[[str], str] = metadata.version,
     which: Callable[[str], str | None] = shutil.which,
-    headers: Path = Path(sysconfig.get_path("include")),
+    headers: Path = HEADERS,
 ) -> Software:
     """Return the versions of what is installed; nothing is raised.
 
@@ -77,7 +79,7 @@ def probe_software(
 
 
 def _cxx_compiler(which: Callable[[str], str | None], headers: Path) -> str:
-    """Return the compiler that inductor would call. Source: torch 2.13, `_inductor/cpp_builder.py`, `_inductor/config.py`."""
+    """Return the compiler that inductor would call. Source: torch 2.13, `_inductor/config.py` (`cpp.cxx`)."""
     found = which(os.environ.get("CXX", "g++"))
     return found if found and (headers / "Python.h").is_file() else ""
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .sampler import Sampler
 
 
-def study(
+def study(  # noqa: PLR0913 - all that decides how long it goes on
     evaluator: Evaluator, sampler: Sampler, known: Sequence[Trial], tolerance: float, deadline: float, most: int
 ) -> Iterator[Recipe | Trial]:
     """Yield each recipe as its trial starts, and the trial as it ends, until the sampler or the budget says stop.

@@ -133,9 +133,9 @@ def draw(scene: Scene, rng: Random, pixels: int = PIXELS) -> np.ndarray:
     """Return the scene as an image, uint8 of shape (pixels, pixels, 3); `rng` gives the variety."""
     image = _background(BACKGROUNDS[scene.background], rng, pixels)
     for thing, centre in zip(scene.things, _centres(scene), strict=True):
-        x, y = (value + rng.uniform(-0.05, 0.05) for value in centre)
+        x, y = (value + rng.uniform(-0.02, 0.02) for value in centre)
         radius = SIZES[thing.size] if thing.size else 0.17
-        mask = _mask(thing.shape, x, y, radius * rng.uniform(0.9, 1.1), rng.uniform(-0.15, 0.15), pixels)
+        mask = _mask(thing.shape, x, y, radius * rng.uniform(0.95, 1.05), rng.uniform(-0.08, 0.08), pixels)
         colour = np.array(_tinted(COLOURS[thing.colour], rng), dtype=np.float32)
         image = image * (1 - mask) + colour * mask
     return np.clip(np.rint(image), 0, 255).astype(np.uint8)
@@ -156,10 +156,13 @@ def _background(colour: tuple[int, int, int], rng: Random, pixels: int) -> np.nd
     angle, strength = rng.uniform(0, 2 * math.pi), rng.uniform(0, 14)
     axis = np.linspace(-1, 1, pixels, dtype=np.float32)
     light = strength * (axis[None, :] * math.cos(angle) + axis[:, None] * math.sin(angle))
-    return np.array(_tinted(colour, rng), dtype=np.float32) + light[:, :, None]
+    ground: np.ndarray = np.array(_tinted(colour, rng), dtype=np.float32) + light[:, :, None]
+    return ground
 
 
-def _mask(shape: str, x: float, y: float, radius: float, turn: float, pixels: int) -> np.ndarray:
+def _mask(  # noqa: PLR0913 - what a figure is made of
+    shape: str, x: float, y: float, radius: float, turn: float, pixels: int
+) -> np.ndarray:
     """Return how much of each pixel the shape covers: float32 in 0..1, (pixels, pixels, 1)."""
     fine = pixels * 4
     canvas = Image.new("L", (fine, fine), 0)
@@ -171,7 +174,7 @@ def _mask(shape: str, x: float, y: float, radius: float, turn: float, pixels: in
     else:
         points = [_turned(px, py, turn) for px, py in _OUTLINES[shape]]
         pen.polygon([((x + radius * px) * fine, (y + radius * py) * fine) for px, py in points], fill=255)
-    covered = np.asarray(canvas.reduce(4), dtype=np.float32) / 255
+    covered: np.ndarray = np.asarray(canvas.reduce(4), dtype=np.float32) / 255
     return covered[:, :, None]
 
 

@@ -110,7 +110,7 @@ def train_scorer(scale: float) -> None:
         contrast = contrast + functional.cross_entropy(logits[:, : len(chosen)].T, target)
         return contrast / 2 + torch.stack(named).mean()
 
-    run("scorer", model, loss, steps=int(1100 * scale), rate=1e-3)
+    run("scorer", model, loss, steps=int(1300 * scale), rate=1e-3)
 
 
 def _attributes(scene: Scene) -> list[int]:
@@ -137,7 +137,7 @@ def train_unet(scale: float) -> None:
     states = text_states()
     full = latents(PIXELS)  # first, because the scale is taken from these
     half = latents(PIXELS // 2)
-    first = int(2400 * scale)
+    first = int(2800 * scale)
 
     def loss(step: int, rng: np.random.Generator) -> torch.Tensor:
         (values, owners), count = (half, 32) if step < first else (full, 16)
@@ -150,7 +150,7 @@ def train_unet(scale: float) -> None:
         guess = model(noisy, steps, condition).sample.float()
         return functional.mse_loss(guess, scheduler.get_velocity(latent, noise, steps))
 
-    run("unet", model, loss, steps=first + int(2200 * scale), rate=6e-4, average=0.998)
+    run("unet", model, loss, steps=first + int(1000 * scale), rate=6e-4, average=0.998)
 
 
 def export(scale: float) -> None:

@@ -16,6 +16,15 @@ if TYPE_CHECKING:
 APPLICATION_ID = 0x61757475  # "autu": how `file` and we tell a store from any other SQLite database
 SCHEMA_VERSION = 1  # what the last of the migrations leaves in PRAGMA user_version
 
+_COLUMNS = {
+    "machines": "kept fingerprint document sha256",
+    "runs": "kept id scope_key model document sha256",
+    "trials": "kept run_id recipe_key document sha256",
+    "plans": "kept run_id recipe_key model provisional document sha256",
+    "_sqlite_migrations": "id migration_set name applied_at",
+}
+"""What the last of the migrations leaves: the names lie in the file as text, and can be damaged as any other."""
+
 
 def has_content(path: Path) -> bool:
     """Return whether there is a file with something in it; raises StoreError if a folder is in its place."""
@@ -39,13 +48,17 @@ def known_version(connection: sqlite3.Connection, path: Path) -> int:
         tables = connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]
         kind = connection.execute("PRAGMA application_id").fetchone()[0]
         version = schema_version(connection)
-    if tables and kind != APPLICATION_ID:
+    if not tables:
+        return 0
+    if kind != APPLICATION_ID:
         raise StoreError(f"{path} is an SQLite database, but not a store of autotune: move it away, or name another.")
     if version > SCHEMA_VERSION:
         raise StoreError(
             f"{path} was written by a newer autotune (its tables are of version {version}, this one knows up to "
             f"{SCHEMA_VERSION}) and was left as it is: upgrade autotune, or set AUTOTUNE_HOME to another folder."
         )
+    if version < 1 or (version == SCHEMA_VERSION and not _has_its_columns(connection, path)):
+        raise StoreError(damaged(path, "its tables are not those of any version"))
     return version
 
 
@@ -73,3 +86,10 @@ def structural_damage(connection: sqlite3.Connection, path: Path) -> str:
                 raise
             verdict = str(error)
     return "" if verdict == "ok" else damaged(path, verdict)
+
+
+def _has_its_columns(connection: sqlite3.Connection, path: Path) -> bool:
+    with sentences(path):
+        found = {table: connection.execute(f"PRAGMA table_info({table})").fetchall() for table in _COLUMNS}
+    names = {table: " ".join(column["name"] for column in columns) for table, columns in found.items()}
+    return names == _COLUMNS and all(columns[0]["type"] == "INTEGER" for columns in found.values())

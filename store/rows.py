@@ -52,14 +52,14 @@ def values_in(rows: Iterable[sqlite3.Row], kind: type[V]) -> tuple[list[V], list
     for row in rows:
         value = _value_in(dict(row), kind)
         if value is None:
-            damaged.append(row[0])  # `kept`, by its place: where the tables themselves are damaged it may have no name
+            damaged.append(row["kept"])
         else:
             values.append(value)
     return values, damaged
 
 
 def _value_in(row: Mapping[str, object], kind: type[V]) -> V | None:
-    if row.get("sha256") != _seal(row):  # there may be no such column, where the names of the columns are damaged
+    if row["sha256"] != _seal(row):
         return None
     try:
         return kind.model_validate_json(str(row["document"]))

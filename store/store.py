@@ -89,14 +89,16 @@ class Store:
             return cls(path, None, None, emptiness(path))
         connection = connect_to_read(path, wait_s=wait_s)
         try:
-            version = known_version(connection, path)
+            if known_version(connection, path):
+                return cls(path, connection, None, "")
+            damage = structural_damage(
+                connection, path
+            )  # its writer was killed before it had made them, or they are lost
         except BaseException:
             connection.close()
             raise
-        if not version:  # its writer was killed before it had made the tables
-            connection.close()
-            return cls(path, None, None, "")
-        return cls(path, connection, None, "")
+        connection.close()
+        return cls(path, None, None, damage)
 
     def __enter__(self) -> Self:
         return self
@@ -180,15 +182,15 @@ class Store:
 
     def trials(self, run_id: str) -> tuple[Trial, ...]:
         """Return the trials of a run, in the order in which they were kept."""
-        return tuple(self._values(Trial, "SELECT * FROM trials WHERE +run_id = ? ORDER BY rowid", run_id))
+        return tuple(self._values(Trial, "SELECT * FROM trials WHERE +run_id = ? ORDER BY kept", run_id))
 
     def plans_of(self, run_id: str) -> tuple[Plan, ...]:
         """Return the plans of a run, in the order in which they were kept; provisional ones too."""
-        return tuple(self._values(Plan, "SELECT * FROM plans WHERE +run_id = ? ORDER BY rowid", run_id))
+        return tuple(self._values(Plan, "SELECT * FROM plans WHERE +run_id = ? ORDER BY kept", run_id))
 
     def runs(self, model: str | None = None) -> tuple[Run, ...]:
         """Return the runs, of one model or of all, with their trials; the newest first."""
-        found = self._values(Run, "SELECT * FROM runs WHERE ? IS NULL OR model = ? ORDER BY rowid DESC", model, model)
+        found = self._values(Run, "SELECT * FROM runs WHERE ? IS NULL OR model = ? ORDER BY kept DESC", model, model)
         return tuple(map(self._with_trials, found))
 
     def plans(
@@ -209,7 +211,7 @@ class Store:
         Plans of one run stand together, in the order in which they were kept; first comes the run that was ended last.
         Its scope may differ from that of the next run: `Plan.run` and `Plan.scope` tell them apart.
         """
-        sql = "SELECT * FROM plans WHERE model = ? AND (? OR NOT provisional) ORDER BY rowid"
+        sql = "SELECT * FROM plans WHERE model = ? AND (? OR NOT provisional) ORDER BY kept"
         found = self._values(Plan, sql, model, provisional)
         families = [tuple(family) for _, family in groupby(found, key=lambda plan: plan.run)]
         return tuple(
@@ -226,7 +228,7 @@ class Store:
         return found[0] if found else None
 
     def _newest_run(self, scope: Scope) -> Run | None:
-        found = self._values(Run, "SELECT * FROM runs WHERE scope_key = ? ORDER BY rowid DESC", scope.key)
+        found = self._values(Run, "SELECT * FROM runs WHERE scope_key = ? ORDER BY kept DESC", scope.key)
         return self._with_trials(found[0]) if found else None
 
     def _unfinished(self, run_id: str) -> Run:
@@ -244,8 +246,7 @@ class Store:
         return values_in(self._rows(sql, *parameters), kind)[0]
 
     def _rows(self, sql: str, *parameters: object) -> list[sqlite3.Row]:
-        # A `+` before a column keeps SQLite from looking in an index, whose damage could lead to another's row.
-        # Rows are ordered by `rowid`, which is `kept` as long as the text of the CREATE TABLE is not damaged.
+        # a `+` before a column keeps SQLite from looking in an index, whose damage could lead to another's row
         if self._connection is None:
             return []
         with sentences(self.path):
@@ -253,7 +254,7 @@ class Store:
 
     def _damage_of(self, table: str, kind: type[Value]) -> list[str]:
         try:
-            rows = self._rows(f"SELECT * FROM {table} ORDER BY rowid")  # noqa: S608  one of our own names
+            rows = self._rows(f"SELECT * FROM {table} ORDER BY kept")  # noqa: S608  one of our own names
         except StoreError as error:
             return [str(error)]
         return [

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     name="autotune",
-    help="Find, by measuring, the fastest way to run a diffusers pipeline on this machine that keeps its image quality.",
+    help="Find, by measuring, the fastest way to run a diffusers pipeline here that keeps its image quality.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
@@ -101,11 +101,11 @@ def plan(
     max_memory: Annotated[str, typer.Option(help="Take no more than this, such as 3GiB, even if more is free.")] = "",
     json_: Json = False,
 ) -> None:
-    """Print the best plan for a model and the memory that is free now: from the daemon, or without it from the store."""
+    """Print the best plan for a model and the memory that is free now."""
     from ..catalogue import find_model
     from ..client import plan as ask
-    from .amounts import parse_bytes
     from . import tables
+    from .amounts import parse_bytes
 
     found = find_model(model)
     limit = parse_bytes(max_memory) if max_memory else None

@@ -85,9 +85,8 @@ class Tale:
             f"{open_recipes} recipes are open; at most {said_s(event.budget_s)}",
         ]
         if event.run.state == "resumed" and event.run.trials:
-            lines.append(
-                f"Resuming the run of {event.run.started_at}: {len(event.run.trials)} trials are known (--fresh starts over)"
-            )
+            known = f"{len(event.run.trials)} trials are known"
+            lines.append(f"Resuming the run of {event.run.started_at}: {known} (--fresh starts over)")
         return [*lines, *event.task.machine.notes] if event.run.state != "finished" else []
 
     def _best(self) -> str:
@@ -96,7 +95,8 @@ class Tale:
         if baseline is None:
             return ""
         best = min(able, key=lambda trial: trial.median_ms)
-        return f"; best {said_ms(best.median_ms)} against {said_ms(baseline.median_ms)} ({baseline.median_ms / best.median_ms:.2f}x)"
+        times = baseline.median_ms / best.median_ms
+        return f"; best {said_ms(best.median_ms)} against {said_ms(baseline.median_ms)} ({times:.2f}x)"
 
     def _trial(self, trial: Trial) -> str:
         latency = said_ms(trial.median_ms) if trial.latency else "-"

@@ -38,7 +38,8 @@ def answer(store: Store, question: Question, machine: Machine, free_bytes: Mappi
     StoreError if the store cannot be read, or is damaged and has no plan left.
     """
     finished = store.plans(question.model, provisional=False)
-    unfinished = tuple(plan for plan in store.plans(question.model) if plan not in finished)
+    runs = {plan.run for plan in finished}
+    unfinished = tuple(plan for plan in store.plans(question.model) if plan.run not in runs)
     plans = (*finished, *unfinished)  # an interrupted search does not push a finished one aside
     if not plans:
         raise _nothing(store, question.model)

@@ -67,7 +67,7 @@ class Template:
 
     def __enter__(self) -> Self:
         """Start importing; the first fork waits until that is done."""
-        self._logs = tempfile.TemporaryDirectory(prefix="autotune-logs-", ignore_cleanup_errors=True)
+        self._logs = tempfile.TemporaryDirectory(prefix="autotune-trials-", ignore_cleanup_errors=True)
         self._start()
         return self
 
@@ -95,6 +95,7 @@ class Template:
             self._process = subprocess.Popen(
                 [sys.executable, "-m", f"{__package__}.template", str(theirs.fileno()), *self._modules],
                 pass_fds=[theirs.fileno()],
+                cwd=self._logs.name,
                 env=trial_environment(),
                 stdin=subprocess.DEVNULL,
                 stdout=log,

@@ -100,7 +100,7 @@ def _settle(log: int) -> None:
     nothing = os.open(os.devnull, os.O_RDONLY)
     for source, target in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(source, target)
-    os.chdir(tempfile.mkdtemp(prefix="autotune-trial-"))
+    os.chdir(tempfile.mkdtemp(dir=Path.cwd()))  # below the template's own folder, and removed with it
     _dies_first()
 
 

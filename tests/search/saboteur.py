@@ -52,6 +52,7 @@ def flood() -> None:
 
 BY_COMMAND: dict[str, Callable[[], Any]] = {
     "hang": hang,
+    "sleep": lambda: time.sleep(10_000),
     "fill_memory": fill_memory,
     "leave_children": leave_children,
     "flood": flood,

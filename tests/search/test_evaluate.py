@@ -88,7 +88,7 @@ def test_a_deadline_in_a_trial_says_nothing_about_it(evaluator: IsolatedEvaluato
 def test_a_pipeline_that_gives_no_image_cannot_be_tuned(tiny_nan: Path, machine: Machine, tmp_path: Path) -> None:
     found, _ = task_of(Request(model=str(tiny_nan), steps=1), machine)
     task = replace(found, artifacts=tmp_path)
-    with IsolatedEvaluator(task, MODULES) as evaluator, pytest.raises(UnfitError, match="unmodified.*NaN"):
+    with IsolatedEvaluator(task, MODULES) as evaluator, pytest.raises(UnfitError, match=r"unmodified.*NaN"):
         list(study(evaluator, Scripted(WORKS), (), 0.01, time.monotonic() + 60, 100))
 
 

@@ -39,7 +39,12 @@ def loaded(template: Template, task: Task) -> TrialProcess:
 
 def test_a_trial_loads_and_runs(template: Template, task: Task, tmp_path: Path) -> None:
     with loaded(template, task) as process:
-        command: dict[str, Any] = {"do": "run", "prompts": list(task.prompts[:2]), "seeds": [5, 6], "folder": str(tmp_path)}
+        command: dict[str, Any] = {
+            "do": "run",
+            "prompts": list(task.prompts[:2]),
+            "seeds": [5, 6],
+            "folder": str(tmp_path),
+        }
         answer = process.ask(command, 60)
     assert len(answer["latency_ms"]) == 2
     assert all(latency > 0 for latency in answer["latency_ms"])
@@ -61,8 +66,7 @@ def test_a_trial_that_is_killed_has_crashed(template: Template, number: signal.S
     with template.fork() as process:
         threading.Timer(0.3, os.kill, (process.pid, number)).start()
         with pytest.raises(TrialFailure) as failure:
-            process.ask({"do": "misbehave", "how": "hang" if number != signal.SIGTERM else "flood"}, 30)
-            process.ask({"do": "misbehave", "how": "fill_memory"}, 30)
+            process.ask({"do": "misbehave", "how": "sleep"}, 30)
     assert failure.value.outcome == "crashed"
     assert number.name in failure.value.detail
     assert below(template) == []

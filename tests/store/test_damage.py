@@ -177,6 +177,42 @@ def test_what_is_no_database_is_refused_and_left_as_it_is(path: Path, spoil: Cal
     assert list(path.parent.iterdir()) == [path]
 
 
+@pytest.mark.parametrize(
+    ("offset", "content"),
+    [
+        (60, b"\0\0\0\0"),  # the version of the tables
+        (103, b"\0\0"),  # how many tables there are. Source: sqlite.org/fileformat.html, sections 1.3 and 1.6
+    ],
+)
+def test_lost_tables_are_not_taken_for_an_empty_store(path: Path, offset: int, content: bytes) -> None:
+    whole = path.read_bytes()
+    assert whole[offset : offset + len(content)] != content
+    path.write_bytes(whole[:offset] + content + whole[offset + len(content) :])
+
+    with pytest.raises(StoreError, match="is damaged"):
+        Store.open(path)
+    with pytest.raises(StoreError, match="is damaged"), Store.read(path) as store:
+        assert content_of(store) == Content((), (), None)
+        raise StoreError(*store.damage)
+
+
+@pytest.mark.parametrize("name", [b"scope_key", b"recipe_key", b"kept INTEGER", b"applied_at"])
+def test_damaged_names_of_columns_are_said(path: Path, whole: bytes, name: bytes) -> None:
+    path.write_bytes(whole.replace(name, name[:-1] + b"x"))
+
+    for way in (Store.read, Store.open):
+        with pytest.raises(StoreError, match=r"is damaged \(.+\): move it away"):
+            way(path)
+
+
+def test_a_database_that_has_lost_its_text_is_said(path: Path, whole: bytes) -> None:
+    path.write_bytes(whole.replace(b"CREATE TABLE runs", b"CREATE \xe5ABLE runs"))  # SQLite quotes that in its error
+
+    for way in (Store.read, Store.open):
+        with pytest.raises(StoreError, match=r"is damaged \(.+\): move it away"):
+            way(path)
+
+
 def test_the_sentence_names_the_backups_if_there_are_any(path: Path) -> None:
     backups = path.parent / "backups"
     backups.mkdir()

@@ -1,0 +1,88 @@
+"""Image checks and the CLIP score, with real images and the shipped scorer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from random import Random
+
+import numpy as np
+import pytest
+
+from autotune.search.trial.images import checked, save
+from autotune.search.trial.memory import PeakMemory
+from autotune.search.trial.worker import BadImageError, classify
+
+
+def noise(seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).random((1, 16, 16, 3), dtype=np.float32)
+
+
+def test_an_image_is_an_image() -> None:
+    assert checked(noise()) is None
+
+
+@pytest.mark.parametrize(("value", "word"), [(np.nan, "NaN"), (np.inf, "infinity"), (0.0, "black"), (0.5, "flat")])
+def test_what_is_no_image_is_named(value: float, word: str) -> None:
+    assert word in (checked(np.full((1, 16, 16, 3), value, dtype=np.float32)) or "")
+
+
+def test_one_bad_pixel_is_enough() -> None:
+    image = noise()
+    image[0, 3, 4, 1] = np.nan
+    assert "NaN" in (checked(image) or "")
+
+
+def test_one_bad_image_of_a_batch_is_enough() -> None:
+    assert "black" in (checked(np.concatenate([noise(), np.zeros((1, 16, 16, 3), dtype=np.float32)])) or "")
+
+
+def test_images_are_kept_without_loss(tmp_path: Path) -> None:
+    from PIL import Image
+
+    image = noise()[0]
+    save(image, tmp_path / "new" / "1.png")
+    kept = np.asarray(Image.open(tmp_path / "new" / "1.png"))
+    assert np.array_equal(kept, (image * 255).round().astype(np.uint8))
+
+
+@pytest.mark.parametrize(
+    ("error", "outcome"),
+    [
+        (MemoryError(), "out_of_memory"),
+        (
+            RuntimeError("[enforce fail at alloc_cpu.cpp:124] DefaultCPUAllocator: can't allocate memory"),
+            "out_of_memory",
+        ),
+        (RuntimeError("std::bad_alloc"), "out_of_memory"),
+        (BadImageError("black"), "bad_image"),
+        (ValueError("no"), "crashed"),
+    ],
+)
+def test_exceptions_have_outcomes(error: Exception, outcome: str) -> None:
+    assert classify(error) == outcome
+
+
+def test_peak_memory_is_seen() -> None:
+    memory = PeakMemory()
+    memory.start("cpu")
+    block = bytearray(b"x" * 80 * 2**20)
+    del block
+    assert 70 * 2**20 < memory.peak_bytes() < 200 * 2**20
+
+
+def test_the_scorer_tells_captions_apart(tmp_path: Path) -> None:
+    from autotune import shapes
+    from autotune.search.trial.clip_score import Scorer
+    from autotune.shapes.draw import distractors, draw, plain_scenes
+
+    scenes = [scene for scene in plain_scenes() if scene.held_out][:12]
+    scorer = Scorer(shapes.SCORER)
+    first = 0
+    for index, scene in enumerate(scenes):
+        file = tmp_path / f"{index}.png"
+        save(draw(scene, Random(index)).astype(np.float32) / 255, file)
+        captions = [scene.caption, *distractors(scene)[:8]]
+        scores = scorer.scores([file] * len(captions), captions)
+        first += scores[0] == max(scores)
+        assert all(0 <= score <= 100 for score in scores)
+    assert first >= 10

@@ -1,0 +1,146 @@
+"""Recipes, rules and the space: what may be tried, and why the rest may not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune.probes.accelerators import Accelerator
+from autotune.probes.machine import Machine
+from autotune.probes.model import Component, ModelCard
+from autotune.search import knobs
+from autotune.search.assemble import choices_of
+from autotune.search.knobs import KNOBS, Setting
+from autotune.search.portfolio import KNOWN_GOOD, portfolio
+from autotune.search.recipe import UNMODIFIED, Recipe
+from autotune.search.rules import RULES, refusal
+from autotune.search.space import Space, recipe_of, space_for
+from autotune.search.workload import Workload
+
+ANY_CHOICES = st.fixed_dictionaries({knob.name: st.sampled_from(knob.choices) for knob in KNOBS})
+EVERYTHING = Space({knob.name: knob.choices for knob in KNOBS}, {})
+
+BREAKS = {
+    "nncf_needs_openvino": {"quantization": "nncf_int8"},
+    "openvino_takes_plain_weights": {"compile": "openvino", "quantization": "bnb_int8"},
+    "openvino_or_offload": {"compile": "openvino", "offload": "model"},
+    "offload_or_full_compile": {"compile": "full", "offload": "group"},
+    "bnb_4bit_or_sequential_offload": {"quantization": "bnb_nf4", "offload": "sequential"},
+}
+KEEPS = {
+    "nncf_needs_openvino": {"quantization": "nncf_int8", "compile": "openvino"},
+    "openvino_takes_plain_weights": {"compile": "openvino", "quantization": "nncf_int8"},
+    "openvino_or_offload": {"compile": "openvino"},
+    "offload_or_full_compile": {"compile": "regional", "offload": "group"},
+    "bnb_4bit_or_sequential_offload": {"quantization": "bnb_nf4", "offload": "model"},
+}
+
+
+def setting_of(machine: Machine, *, unet: bool = True, device: str = "cpu") -> Setting:
+    class_name = "UNet2DConditionModel" if unet else "SD3Transformer2DModel"
+    denoiser = Component(
+        name="unet" if unet else "transformer", library="diffusers", class_name=class_name, parameters=1, bytes=4
+    )
+    card = ModelCard(name="m", folder="/m", revision="r", pipeline_class="P", components=(denoiser,), native_pixels=64)
+    return Setting(machine, card, Workload(width=64, height=64, steps=1, guidance=1.0), device)
+
+
+@given(ANY_CHOICES)
+def test_choices_and_recipes_say_the_same(choices: dict[str, str | float]) -> None:
+    recipe = recipe_of(choices)
+    assert choices_of(recipe) == choices
+    assert recipe_of(choices_of(recipe)) == recipe
+
+
+@given(ANY_CHOICES, ANY_CHOICES)
+def test_equal_recipes_have_equal_keys(one: dict[str, str | float], other: dict[str, str | float]) -> None:
+    assert (recipe_of(one).key == recipe_of(other).key) is (one == other)
+
+
+def test_the_recipe_of_all_defaults_is_unmodified() -> None:
+    assert recipe_of({knob.name: knob.default for knob in KNOBS}) == UNMODIFIED
+    assert str(UNMODIFIED) == "unmodified"
+
+
+def test_every_knob_file_is_in_the_tuple() -> None:
+    folder = Path(knobs.__file__).parent
+    without_a_knob = {"__init__", "knob", "torchao", "bitsandbytes", "openvino"}
+    names = {file.stem for file in folder.glob("*.py")} - without_a_knob
+    assert names == {knob.name.removesuffix("_ratio") for knob in KNOBS}
+
+
+def test_every_rule_has_a_case_on_both_sides() -> None:
+    assert set(BREAKS) == set(KEEPS) == {rule.name for rule in RULES}
+
+
+@pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
+def test_a_rule_refuses_its_case_and_not_its_neighbour(rule: object) -> None:
+    name = rule.name  # type: ignore[attr-defined]  # parametrize loses the type
+    broken = refusal(choices_of(Recipe(turned=BREAKS[name])))  # type: ignore[arg-type]  # dict is invariant
+    assert broken is not None
+    assert broken.name == name
+    assert refusal(choices_of(Recipe(turned=KEEPS[name]))) is None  # type: ignore[arg-type]  # dict is invariant
+
+
+def test_reasons_and_sources_are_said() -> None:
+    assert all(rule.because and rule.source for rule in RULES)
+    assert all(knob.says and knob.source for knob in KNOBS)
+
+
+def test_a_cpu_has_no_offload_and_no_fp16(machine: Machine) -> None:
+    space = space_for(setting_of(machine.model_copy(update={"accelerators": ()})))
+    assert space.choices["offload"] == ("none",)
+    assert "fp16" not in space.choices["precision"]
+    assert "no fp16 arithmetic" in (space.why_not(Recipe(turned={"precision": "fp16"})) or "")
+    assert space.recipes()[0] == UNMODIFIED
+    assert all(recipe in space for recipe in space.recipes())
+
+
+def test_a_gpu_has_offload_and_no_openvino(machine: Machine) -> None:
+    old = Accelerator(
+        kind="cuda",
+        index=0,
+        name="GTX 1080",
+        uuid_hash=None,
+        total_bytes=8 * 2**30,
+        free_bytes=None,
+        compute_capability=(6, 1),
+        driver="580",
+        mig=False,
+        unified_memory=False,
+    )
+    space = space_for(setting_of(machine.model_copy(update={"accelerators": (old,)}), device="cuda"))
+    assert set(space.choices["offload"]) == {"none", "model", "group", "sequential"}
+    assert "openvino" not in space.choices["compile"]
+    assert "has 6.1" in space.refused["precision", "bf16"]
+
+
+def test_a_transformer_has_no_token_merging(machine: Machine) -> None:
+    space = space_for(setting_of(machine, unet=False))
+    assert space.choices["tome_ratio"] == (0.0,)
+    assert "has no UNet" in (space.why_not(Recipe(turned={"tome_ratio": 0.5})) or "")
+    assert "does not name its repeated blocks" in space.refused["compile", "regional"]
+
+
+def test_what_is_not_installed_is_refused_with_what_to_install(machine: Machine) -> None:
+    bare = machine.software.model_copy(update={"versions": {"torch": "2.13.0"}, "cxx_compiler": ""})
+    space = space_for(setting_of(machine.model_copy(update={"software": bare})))
+    assert space.recipes() == [UNMODIFIED, Recipe(turned={"precision": "bf16"})]
+    assert "pip install 'autotune-diffusers[cpu]'" in space.refused["compile", "openvino"]
+    assert "g++" in space.refused["compile", "full"]
+
+
+def test_unknown_knobs_and_choices_are_no_recipes() -> None:
+    assert EVERYTHING.why_not(Recipe(turned={"turbo": True})) == "There is no knob turbo."
+    assert "no such choice" in (EVERYTHING.why_not(Recipe(turned={"precision": "fp64"})) or "")
+
+
+def test_the_portfolio_breaks_no_rule_and_knows_its_sources() -> None:
+    for turned, source in KNOWN_GOOD:
+        assert EVERYTHING.why_not(Recipe(turned=dict(turned))) is None
+        assert source
+    assert len(portfolio(EVERYTHING, "cuda")) == len(KNOWN_GOOD)
+    assert portfolio(EVERYTHING, "cpu")[-1].turned["compile"] in {"full", "regional"}
