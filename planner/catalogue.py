@@ -39,13 +39,24 @@ def find_model(text: str) -> Model:
     """
     if text == "shapes":
         return _shapes()
-    folder = Path(text).expanduser()
-    if folder.exists():
+    folder = _existing(text)
+    if folder:
         return _local(folder)
     near = get_close_matches(text.lower(), NAMES, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known names: {', '.join(NAMES)}."
     msg = f"There is no model {text!r}. {hint} A folder in diffusers format can be given by its path."
     raise ModelError(msg)
+
+
+def _existing(text: str) -> Path | None:
+    """Return what is at a path, even if it may not be looked at; None where nothing is."""
+    try:
+        path = Path(text).expanduser()
+        return path if path.exists() else None
+    except PermissionError:
+        return path
+    except (OSError, RuntimeError):  # too long for a path, or ~ of nobody
+        return None
 
 
 def _shapes() -> Model:

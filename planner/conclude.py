@@ -53,7 +53,7 @@ def winner(lanes: Sequence[Lane], qualities: dict[Recipe, Quality | None], toler
     for lane in others:
         quality = qualities.get(lane.recipe)
         good = quality is None or quality.shortfall(tolerance) <= 0
-        if lane.samples_ms and good and speedup(baseline.samples_ms, lane.samples_ms)[1] > 1:
+        if not lane.fell_out and lane.samples_ms and good and speedup(baseline.samples_ms, lane.samples_ms)[1] > 1:
             able.append(lane)
     if not able:
         return None
@@ -152,7 +152,7 @@ def gains_of(recipe: Recipe, trials: Sequence[Trial], space: Space) -> tuple[Gai
         if own and own.latency and trial and trial.latency:
             slowdown = trial.median_ms / own.median_ms
         elif trial:
-            note = f"without it: {trial.outcome}"
+            note = f"without it: {trial.outcome.replace('_', ' ')}"
         else:
             note = space.why_not(other) or "not measured: no time was left"
         gains.append(Gain(knob=knob, choice=str(recipe.turned[knob]), slowdown_without=slowdown, note=note))

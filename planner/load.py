@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import ValidationError
 
 from ..errors import AutotuneError, UsageError
 from ..probes.software import probe_software
@@ -41,7 +43,21 @@ class TunedPipeline:
 
     def __getattr__(self, name: str) -> Any:
         """Return what the pipeline has under this name."""
+        if name == "pipe":  # a copy that is being made has none yet
+            raise AttributeError(name)
         return getattr(self.pipe, name)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        """Set it on the pipeline, which is who looks at it: `pipe.scheduler = ...` changes the scheduler."""
+        if name in {"pipe", "answer", "_call"}:
+            super().__setattr__(name, value)
+        else:
+            setattr(self.pipe, name, value)
+
+    def to(self, *args: Any, **kwargs: Any) -> Self:
+        """Move the pipeline, and return what was moved, as diffusers does."""
+        self.pipe.to(*args, **kwargs)
+        return self
 
 
 def load(model: str, *, max_memory_bytes: int | None = None, **workload: float) -> TunedPipeline:
@@ -60,7 +76,7 @@ def load(model: str, *, max_memory_bytes: int | None = None, **workload: float) 
         try:
             pipe = _assembled(found, answer.plan.recipe, answer.plan.scope.workload, answer.plan.scope.device)
             return TunedPipeline(pipe, answer, {**answer.call})
-        except (AutotuneError, ImportError, OSError, RuntimeError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever a library that has changed says, the app gets its pipeline
             log.warning(
                 "The plan for %s (%s) could not be applied, so it is left out: %s", model, answer.plan.recipe, error
             )
@@ -71,8 +87,10 @@ def load(model: str, *, max_memory_bytes: int | None = None, **workload: float) 
 def _wish(workload: dict[str, float]) -> Wish:
     try:
         return Wish(**workload)  # type: ignore[arg-type]  # checked by pydantic, which says what is wrong
-    except ValueError as error:
-        msg = f"The workload takes width, height, steps, guidance and batch; {workload} was given ({error})."
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        given = f"{wrong['loc'][0]}={wrong['input']!r}"
+        msg = f"The workload takes {', '.join(Wish.model_fields)}, and {given} was given: {wrong['msg']}."
         raise UsageError(msg) from error
 
 

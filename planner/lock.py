@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
 
-from ..errors import BusyError
+from ..errors import BusyError, StoreError
 from ..store.places import state_dir
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 def the_only_tuner() -> Iterator[None]:
     """Hold the machine's lock for a while; the system lets go of it if this process dies.
 
-    Raises BusyError where another process holds it.
+    Raises BusyError where another process holds it, StoreError where its file cannot be used.
     """
     file = state_dir() / "tuner.lock"
     lock = FileLock(file, timeout=0)
@@ -27,6 +27,9 @@ def the_only_tuner() -> Iterator[None]:
     except Timeout:
         msg = f"Another autotune measures on this machine (it holds {file}); two would spoil each other's timings."
         raise BusyError(msg) from None
+    except OSError as error:
+        msg = f"{file} cannot be locked ({error.strerror}): move it away, or change its permissions."
+        raise StoreError(msg) from error
     try:
         yield
     finally:

@@ -142,7 +142,7 @@ def tune(request: Request, on_event: Callable[[Event], None] = lambda _: None) -
         if run.state == "finished":
             plans = tuple(plan for plan in store.plans(task.card.name) if plan.run == run.id)
             return Result(task, run, run.trials, plans, run.reason)
-        with IsolatedEvaluator(task, _modules(task), _memory_limit_bytes(task.machine)) as evaluator:
+        with IsolatedEvaluator(task, modules_of(task), _memory_limit_bytes(task.machine)) as evaluator:
             evaluator.recall(trials)
 
             def note(happened: Recipe | Trial) -> None:
@@ -279,7 +279,7 @@ def _device(machine: Machine) -> str:
     return {"cuda": "cuda", "rocm": "cuda", "xpu": "xpu", "mps": "mps"}[kinds[0]] if kinds else "cpu"
 
 
-def _modules(task: Task) -> tuple[str, ...]:
+def modules_of(task: Task) -> tuple[str, ...]:
     """Return what every trial imports, so that its time and its memory are no recipe's."""
     classes = [f"{component.library}:{component.class_name}" for component in task.card.components]
     openvino = ["openvino"] if "openvino" in task.machine.software.versions else []

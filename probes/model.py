@@ -10,6 +10,10 @@ import hashlib
 import json
 import math
 import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,10 +25,14 @@ LIBRARIES = ("diffusers", "transformers")
 DENOISERS = ("transformer", "unet")
 UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 HEADER_LIMIT_BYTES = 100_000_000  # as in the safetensors library itself
+PIXELS = range(8, 16385, 8)  # sides that an image may have
 
 
 class Component(Value):
-    """One part of the pipeline. `parameters` and `bytes` are those of the files; 0 where there are no weights."""
+    """One part of the pipeline, of a class that `library` has: diffusers, one of its pipelines' modules, transformers.
+
+    `parameters` and `bytes` are those of the files; 0 where there are no weights.
+    """
 
     name: str
     library: str
@@ -63,35 +71,52 @@ def read_model(folder: Path, name: str | None = None) -> ModelCard:
     Raises ModelError where it is not one, or where it holds what autotune does not run: pickled weights
     without a safetensors twin, and pipelines with code of their own (CVE-2026-44513).
     """
-    index = _json(folder / INDEX, folder)
-    pipeline_class = index.get("_class_name")
-    if not isinstance(pipeline_class, str):
-        msg = f"{folder / INDEX} names no pipeline class of diffusers; a pipeline with code of its own is not run."
+    with _readable(folder):
+        index = _json(folder / INDEX, folder)
+        pipeline_class = index.get("_class_name")
+        if not _is_name(pipeline_class):
+            msg = f"{folder / INDEX} names no pipeline class of diffusers; a pipeline with code of its own is not run."
+            raise ModelError(msg)
+        card = ModelCard(
+            name=name or folder.resolve().name,
+            folder=str(folder.resolve()),
+            revision=revision_of(folder),
+            pipeline_class=pipeline_class,
+            components=tuple(_components(folder, index)),
+            native_pixels=_native_pixels(folder),
+        )
+    if not card.denoiser.parameters:
+        msg = f"{folder / card.denoiser.name} has no weights: *.safetensors without a variant in the name are needed."
         raise ModelError(msg)
-    components = tuple(
-        _component(folder, part, *classes)
-        for part, classes in sorted(index.items())
-        if isinstance(classes, list) and len(classes) == 2 and all(classes)
-    )
-    card = ModelCard(
-        name=name or folder.resolve().name,
-        folder=str(folder.resolve()),
-        revision=revision_of(folder),
-        pipeline_class=pipeline_class,
-        components=components,
-        native_pixels=_native_pixels(folder),
-    )
-    card.denoiser  # noqa: B018 - asked for its error
     return card
+
+
+@contextmanager
+def _readable(folder: Path) -> Iterator[None]:
+    """Turn what the system says against reading a folder into ModelError."""
+    try:
+        str(folder.resolve()).encode()
+        yield
+    except OSError as error:
+        msg = f"{folder} cannot be read ({error})."
+        raise ModelError(msg) from error
+    except UnicodeEncodeError as error:
+        msg = f"The path {str(folder.resolve())!r} is no text, so it cannot be kept: give the folder another name."
+        raise ModelError(msg) from error
+
+
+def _is_name(text: Any) -> bool:
+    """Return whether it could be a name in Python: no path leads out of one, and no file name is too long for one."""
+    return isinstance(text, str) and text.isascii() and text.isidentifier() and len(text) < 200
 
 
 def _json(file: Path, folder: Path) -> dict[str, Any]:
     try:
         content = json.loads(file.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         msg = f"{folder} is not a diffusers model folder: it has no {file.name}."
         raise ModelError(msg) from None
-    except (OSError, UnicodeDecodeError, json.JSONDecodeError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         msg = f"{file} cannot be read as JSON ({error})."
         raise ModelError(msg) from error
     if not isinstance(content, dict):
@@ -100,14 +125,25 @@ def _json(file: Path, folder: Path) -> dict[str, Any]:
     return content
 
 
-def _component(folder: Path, part: str, library: Any, class_name: Any) -> Component:
-    if library not in LIBRARIES:
-        msg = f"{folder.name} takes its {part} from {library!r}; only code of diffusers and transformers is run."
+def _components(folder: Path, index: dict[str, Any]) -> Iterator[Component]:
+    """Yield the parts of the pipeline: the entries that diffusers would import a library for."""
+    for part, classes in sorted(index.items()):
+        if isinstance(classes, list) and classes and isinstance(classes[0], str):
+            yield _component(folder, part, classes)
+
+
+def _component(folder: Path, part: str, classes: list[Any]) -> Component:
+    library = _library(classes[0])
+    if library is None:
+        msg = f"{folder.name} takes its {part} from {classes[0]!r}; only code of diffusers and transformers is run."
         raise ModelError(msg)
-    if (folder / part).is_symlink() or not (folder / part).is_dir():
-        msg = f"{folder} names a {part} in {INDEX} but has no folder of that name."
+    if len(classes) != 2 or not _is_name(classes[1]):
+        msg = f"{folder / INDEX} names no class for its {part}: {str(classes)[:100]}."
         raise ModelError(msg)
-    weights = sorted((folder / part).glob("*.safetensors"))
+    if not _is_name(part) or (folder / part).is_symlink() or not (folder / part).is_dir():
+        msg = f"{folder} names a {part[:100]} in {INDEX} but has no folder of that name."
+        raise ModelError(msg)
+    weights = [file for file in sorted((folder / part).glob("*.safetensors")) if "." not in file.stem]
     unsafe = sorted(file.name for file in (folder / part).iterdir() if file.suffix in UNSAFE_SUFFIXES)
     if unsafe and not weights:
         msg = f"{folder / part} has pickled weights ({unsafe[0]}), which can run code: convert them to safetensors."
@@ -115,14 +151,33 @@ def _component(folder: Path, part: str, library: Any, class_name: Any) -> Compon
     if list((folder / part).glob("*.py")):
         msg = f"{folder / part} brings code of its own, which autotune does not run."
         raise ModelError(msg)
-    sizes = [_safetensors_size(file) for file in weights if ".fp16." not in file.name]
+    sizes = [_safetensors_size(file) for file in weights]
     return Component(
         name=part,
-        library=str(library),
-        class_name=str(class_name),
+        library=library,
+        class_name=classes[1],
         parameters=sum(parameters for parameters, _ in sizes),
         bytes=sum(size for _, size in sizes),
     )
+
+
+def _library(name: str) -> str | None:
+    """Return the module that a component's class is imported from; None where that is in neither library.
+
+    Modules of pipelines are named by their last part: `["stable_diffusion", "StableDiffusionSafetyChecker"]`.
+    Source: diffusers 0.42, `pipelines/pipeline_loading_utils.py`, `get_class_obj_and_candidates`.
+    """
+    if name in LIBRARIES:
+        return name
+    return f"diffusers.pipelines.{name}" if name in _pipeline_modules() else None
+
+
+@cache
+def _pipeline_modules() -> frozenset[str]:
+    """Return the names of the folders in diffusers that hold pipelines, without importing it."""
+    spec = find_spec("diffusers")
+    folders = Path(spec.origin).parent.glob("pipelines/*/__init__.py") if spec and spec.origin else ()
+    return frozenset(file.parent.name for file in folders)
 
 
 def _safetensors_header(file: Path) -> bytes:
@@ -138,37 +193,58 @@ def _safetensors_header(file: Path) -> bytes:
 
 def _safetensors_size(file: Path) -> tuple[int, int]:
     """Return the number of parameters and of bytes that the header of a safetensors file declares."""
+    header = _safetensors_header(file)
     try:
-        header = json.loads(_safetensors_header(file))
-        tensors = [tensor for name, tensor in header.items() if name != "__metadata__"]
-        parameters = sum(math.prod(tensor["shape"]) for tensor in tensors)
-        size = sum(tensor["data_offsets"][1] - tensor["data_offsets"][0] for tensor in tensors)
-    except (ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        parameters, size = _declared(json.loads(header))
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         msg = f"{file} is not a safetensors file: its header cannot be read ({error})."
         raise ModelError(msg) from error
-    if file.stat().st_size < size:
-        msg = f"{file} is cut short: it declares {size} bytes of tensors and has {file.stat().st_size} in all."
+    declared_bytes, found_bytes = 8 + len(header) + size, file.stat().st_size
+    if found_bytes < declared_bytes:
+        msg = f"{file} is cut short: it declares {declared_bytes} bytes and has {found_bytes}."
         raise ModelError(msg)
     return parameters, size
+
+
+def _declared(header: dict[str, Any]) -> tuple[int, int]:
+    """Return the number of parameters, and where the last tensor ends: they lie side by side from 0 on."""
+    parameters, size = 0, 0
+    for name, tensor in header.items():
+        if name != "__metadata__":
+            begin, end = map(_count, tensor["data_offsets"])
+            parameters += math.prod(map(_count, tensor["shape"]))
+            size = max(size, begin, end)
+    if parameters > 8 * size:
+        msg = f"more numbers than {size} bytes can hold"
+        raise ValueError(msg)
+    return parameters, size
+
+
+def _count(number: Any) -> int:
+    if type(number) is not int or not 0 <= number < 2**63:
+        msg = f"{number!r:.40} counts nothing"
+        raise ValueError(msg)
+    return number
 
 
 def revision_of(folder: Path) -> str:
     """Return a digest of the folder: JSON files whole; of weights the header, the size and the last MiB.
 
     A model of 20 GB is known in milliseconds this way; a change of weights that keeps size, header and the
-    last MiB of every file is not noticed.
+    last MiB of every file is not noticed. Raises ModelError where a file cannot be read.
     """
     facts: list[list[str | int]] = []
-    for file in sorted(
-        file for kind in ("*.json", "*/*.json", "*.safetensors", "*/*.safetensors") for file in folder.glob(kind)
-    ):
-        digest = hashlib.sha256()
-        with file.open("rb") as stream:
-            if file.suffix == ".safetensors":
-                digest.update(_safetensors_header(file))
-                stream.seek(max(0, file.stat().st_size - 2**20))
-            digest.update(stream.read())
-        facts.append([file.relative_to(folder).as_posix(), file.stat().st_size, digest.hexdigest()])
+    with _readable(folder):
+        for file in sorted(
+            file for kind in ("*.json", "*/*.json", "*.safetensors", "*/*.safetensors") for file in folder.glob(kind)
+        ):
+            digest = hashlib.sha256()
+            with file.open("rb") as stream:
+                if file.suffix == ".safetensors":
+                    digest.update(_safetensors_header(file))
+                    stream.seek(max(0, file.stat().st_size - 2**20))
+                digest.update(stream.read())
+            facts.append([file.relative_to(folder).as_posix(), file.stat().st_size, digest.hexdigest()])
     return key_of(facts)
 
 
@@ -180,5 +256,6 @@ def _native_pixels(folder: Path) -> int | None:
             vae = folder / "vae" / "config.json"
             blocks = _json(vae, folder).get("block_out_channels", []) if vae.is_file() else []
             if isinstance(sample, int) and isinstance(blocks, list) and blocks:
-                return int(sample * 2 ** (len(blocks) - 1))
+                pixels = int(sample * 2 ** (len(blocks) - 1))
+                return pixels if pixels in PIXELS else None
     return None

@@ -1,8 +1,8 @@
 """Scenes that can be said and drawn: the training data of `shapes`, without a single downloaded image.
 
-A scene has one thing (with a size, perhaps in a corner) or two things (one beside or above the other),
-on a plain background. `caption` says it, `draw` draws it with some variety (place, size, turn, tint,
-light), and `distractors` are the captions that are wrong in exactly one attribute.
+A scene is one thing of some size, colour and shape, in the middle or in a corner of a plain background. `caption`
+says it, `draw` draws it with some variety (place, size, turn, tint, light), and `distractors` are the captions that
+are wrong in exactly one attribute.
 """
 
 from __future__ import annotations
@@ -10,14 +10,12 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, replace
-from itertools import product
 from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from random import Random
 
 PIXELS = 128
@@ -41,40 +39,26 @@ CORNERS = {
     "bottom left": (0.26, 0.74),
     "bottom right": (0.74, 0.74),
 }
-RELATIONS = {"left of": ((0.27, 0.5), (0.73, 0.5)), "above": ((0.5, 0.27), (0.5, 0.73))}
 
 HELD_OUT = 0.1  # share of the captions that training never sees
 
 
 @dataclass(frozen=True)
-class Thing:
-    """One object of a scene; `size` is empty in scenes of two."""
+class Scene:
+    """What is to be seen; an empty `corner` is the middle."""
 
+    size: str
     colour: str
     shape: str
-    size: str = ""
-
-    def phrase(self) -> str:
-        """Return the words for it, with the right article."""
-        words = " ".join(filter(None, (self.size, self.colour, self.shape)))
-        return f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
-
-
-@dataclass(frozen=True)
-class Scene:
-    """What is to be seen: `place` is a corner (one thing), a relation (two things) or empty (middle)."""
-
-    things: tuple[Thing, ...]
     background: str
-    place: str = ""
+    corner: str = ""
 
     @property
     def caption(self) -> str:
         """The scene in words; this is the prompt that makes it."""
-        first, *others = (thing.phrase() for thing in self.things)
-        where = f" {self.place} {others[0]}" if others else f" in the {self.place}" if self.place else ""
+        where = f" in the {self.corner}" if self.corner else ""
         article = "an" if self.background[0] in "aeiou" else "a"
-        return f"{first}{where} on {article} {self.background} background"
+        return f"a {self.size} {self.colour} {self.shape}{where} on {article} {self.background} background"
 
     @property
     def held_out(self) -> bool:
@@ -89,62 +73,37 @@ def held_out(caption: str) -> bool:
 
 
 def random_scene(rng: Random) -> Scene:
-    """Return any scene: half of them plain, a quarter in a corner, a quarter with two things."""
-    kind = rng.choice(("plain", "plain", "corner", "pair"))
+    """Return any scene: two thirds in the middle, a third, all small, in a corner."""
     background = rng.choice(tuple(BACKGROUNDS))
-    colours = [colour for colour in COLOURS if colour != background]
-    if kind == "pair":
-        first = Thing(rng.choice(colours), rng.choice(SHAPES))
-        second = Thing(rng.choice(colours), rng.choice(SHAPES))
-        while second == first:
-            second = Thing(rng.choice(colours), rng.choice(SHAPES))
-        return Scene((first, second), background, rng.choice(tuple(RELATIONS)))
-    if kind == "corner":
-        return Scene((Thing(rng.choice(colours), rng.choice(SHAPES), "small"),), background, rng.choice(tuple(CORNERS)))
-    return Scene((Thing(rng.choice(colours), rng.choice(SHAPES), rng.choice(tuple(SIZES))),), background)
-
-
-def plain_scenes() -> Iterator[Scene]:
-    """Yield every scene of one thing in the middle, in a fixed order."""
-    for size, colour, shape, background in product(SIZES, COLOURS, SHAPES, BACKGROUNDS):
-        if colour != background:
-            yield Scene((Thing(colour, shape, size),), background)
+    colour = rng.choice([colour for colour in COLOURS if colour != background])
+    corner = rng.choice(("", "", rng.choice(tuple(CORNERS))))
+    size = "small" if corner else rng.choice(tuple(SIZES))
+    return Scene(size, colour, rng.choice(SHAPES), background, corner)
 
 
 def distractors(scene: Scene) -> list[str]:
-    """Return every caption that differs from the scene's own in exactly one attribute."""
-    others = [replace(scene, background=b) for b in BACKGROUNDS if b not in {t.colour for t in scene.things}]
-    places = RELATIONS if len(scene.things) == 2 else CORNERS if scene.place else ()
-    others += [replace(scene, place=place) for place in places]
-    for index, thing in enumerate(scene.things):
-        changed = [replace(thing, colour=c) for c in COLOURS if c != scene.background]
-        changed += [replace(thing, shape=s) for s in SHAPES]
-        if thing.size and not scene.place:
-            changed += [replace(thing, size=s) for s in SIZES]
-        for other in changed:
-            things = (*scene.things[:index], other, *scene.things[index + 1 :])
-            others.append(replace(scene, things=things))
-    captions = dict.fromkeys(other.caption for other in others if len(set(other.things)) == len(other.things))
-    captions.pop(scene.caption, None)
+    """Return every caption that differs from the scene's own in exactly one attribute: at least 19."""
+    others = [replace(scene, background=background) for background in BACKGROUNDS if background != scene.colour]
+    others += [replace(scene, colour=colour) for colour in COLOURS if colour != scene.background]
+    others += [replace(scene, shape=shape) for shape in SHAPES]
+    if scene.corner:
+        others += [replace(scene, corner=corner) for corner in CORNERS]
+    else:
+        others += [replace(scene, size=size) for size in SIZES]
+    captions = dict.fromkeys(other.caption for other in others)
+    captions.pop(scene.caption)
     return list(captions)
 
 
 def draw(scene: Scene, rng: Random, pixels: int = PIXELS) -> np.ndarray:
     """Return the scene as an image, uint8 of shape (pixels, pixels, 3); `rng` gives the variety."""
     image = _background(BACKGROUNDS[scene.background], rng, pixels)
-    for thing, centre in zip(scene.things, _centres(scene), strict=True):
-        x, y = (value + rng.uniform(-0.02, 0.02) for value in centre)
-        radius = SIZES[thing.size] if thing.size else 0.17
-        mask = _mask(thing.shape, x, y, radius * rng.uniform(0.95, 1.05), rng.uniform(-0.08, 0.08), pixels)
-        colour = np.array(_tinted(COLOURS[thing.colour], rng), dtype=np.float32)
-        image = image * (1 - mask) + colour * mask
-    return np.clip(np.rint(image), 0, 255).astype(np.uint8)
-
-
-def _centres(scene: Scene) -> tuple[tuple[float, float], ...]:
-    if len(scene.things) == 2:
-        return RELATIONS[scene.place]
-    return (CORNERS.get(scene.place, (0.5, 0.5)),)
+    x, y = (value + rng.uniform(-0.02, 0.02) for value in CORNERS.get(scene.corner, (0.5, 0.5)))
+    radius = SIZES[scene.size] * rng.uniform(0.95, 1.05)
+    mask = _mask(scene.shape, x, y, radius, rng.uniform(-0.08, 0.08), pixels)
+    colour = np.array(_tinted(COLOURS[scene.colour], rng), dtype=np.float32)
+    drawn: np.ndarray = np.clip(np.rint(image * (1 - mask) + colour * mask), 0, 255).astype(np.uint8)
+    return drawn
 
 
 def _tinted(colour: tuple[int, int, int], rng: Random) -> list[float]:

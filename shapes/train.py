@@ -30,7 +30,6 @@ from .draw import (
     COLOURS,
     CORNERS,
     PIXELS,
-    RELATIONS,
     SHAPES,
     SIZES,
     Scene,
@@ -110,21 +109,12 @@ def train_scorer(scale: float) -> None:
         contrast = contrast + functional.cross_entropy(logits[:, : len(chosen)].T, target)
         return contrast / 2 + torch.stack(named).mean()
 
-    run("scorer", model, loss, steps=int(1300 * scale), rate=1e-3)
+    run("scorer", model, loss, steps=int(1600 * scale), rate=1e-3)
 
 
 def _attributes(scene: Scene) -> list[int]:
     """Return the scene as one number for each of `ATTRIBUTES`."""
-    first, second = (*scene.things, None)[:2]
-    facts = (
-        first.size if first else "",
-        first.colour if first else "",
-        first.shape if first else "",
-        second.colour if second else "",
-        second.shape if second else "",
-        scene.place,
-        scene.background,
-    )
+    facts = (scene.size, scene.colour, scene.shape, scene.corner, scene.background)
     return [values.index(fact) for values, fact in zip(ATTRIBUTES, facts, strict=True)]
 
 
@@ -185,15 +175,7 @@ STAGES: dict[str, Callable[[float], None]] = {
     "export": export,
 }
 
-ATTRIBUTES = (
-    ("", *SIZES),
-    tuple(COLOURS),
-    SHAPES,
-    ("", *COLOURS),
-    ("", *SHAPES),
-    ("", *CORNERS, *RELATIONS),
-    tuple(BACKGROUNDS),
-)
+ATTRIBUTES = (tuple(SIZES), tuple(COLOURS), SHAPES, ("", *CORNERS), tuple(BACKGROUNDS))
 
 SCHEDULER = {
     "num_train_timesteps": 1000,

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from .draw import BACKGROUNDS, CORNERS, RELATIONS, SHAPES, SIZES
+from .draw import BACKGROUNDS, CORNERS, SHAPES, SIZES
 
 MAX_TOKENS = 24
-PLACES = " ".join([*CORNERS, *RELATIONS]).split()
+PLACES = " ".join([*CORNERS, "left of", "above"]).split()
 WORDS = sorted({"a", "an", "in", "the", "on", "background", *SHAPES, *SIZES, *BACKGROUNDS, *PLACES})
 
 

@@ -14,9 +14,9 @@ _SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 def parse_budget(text: str) -> tuple[float | None, int | None]:
     """Return seconds or a number of trials from `20m`, `90s`, `1h`, `40trials`; the other one is None."""
-    if trials := re.fullmatch(r"(-?\d+) ?trials?", text.strip()):
+    if trials := re.fullmatch(r"(-?\d{1,9}) ?trials?", text.strip()):
         return None, _positive(int(trials[1]), text)
-    amount = re.fullmatch(r"(-?\d+(?:\.\d+)?) ?([smh]?)", text.strip())
+    amount = re.fullmatch(r"(-?\d{1,9}(?:\.\d{1,9})?) ?([smh]?)", text.strip())
     if not amount:
         msg = f"A budget is a time such as 90s, 20m or 1h, or a number of trials such as 40trials; {text!r} was given."
         raise UsageError(msg)
@@ -25,7 +25,7 @@ def parse_budget(text: str) -> tuple[float | None, int | None]:
 
 def parse_share(text: str) -> float:
     """Return a share from `1%` or `0.01`."""
-    amount = re.fullmatch(r"(\d+(?:\.\d+)?|\.\d+) ?(%?)", text.strip())
+    amount = re.fullmatch(r"(\d{1,9}(?:\.\d{1,9})?|\.\d{1,9}) ?(%?)", text.strip())
     value = float(amount[1]) / (100 if amount[2] else 1) if amount else -1.0
     if not 0 < value < 1:
         msg = f"A tolerance is a share of the score such as 1% or 0.01; {text!r} was given."
@@ -35,7 +35,7 @@ def parse_share(text: str) -> float:
 
 def parse_size(text: str) -> tuple[int, int]:
     """Return (width, height) in pixels from `1024x1024`, or from `512` for a square."""
-    size = re.fullmatch(r"(\d+)(?:x(\d+))?", text.strip())
+    size = re.fullmatch(r"(\d{1,5})(?:x(\d{1,5}))?", text.strip())
     if not size or min(sides := (int(size[1]), int(size[2] or size[1]))) < 8 or any(side % 8 for side in sides):
         msg = f"A size is WIDTHxHEIGHT in pixels, each a multiple of 8, such as 1024x1024; {text!r} was given."
         raise UsageError(msg)

@@ -29,8 +29,9 @@ def reporter(*, as_json: bool) -> Iterator[Callable[[Event], None]]:
         yield _say_json
         return
     from rich.console import Console
+    from rich.text import Text
 
-    console = Console(stderr=True)
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
     tale = Tale()
     if not console.is_terminal:
         yield lambda event: _say_lines(tale.tell(event))
@@ -39,8 +40,8 @@ def reporter(*, as_json: bool) -> Iterator[Callable[[Event], None]]:
 
         def show(event: Event) -> None:
             for line in tale.tell(event):
-                console.print(line, highlight=False, markup=False)
-            status.update(tale.now())
+                console.print(line)
+            status.update(Text(tale.now()))
 
         yield show
 

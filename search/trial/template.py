@@ -74,11 +74,12 @@ def _say(control: socket.socket, answer: dict[str, Any]) -> None:
 
 def _fork(control: socket.socket, line: int, log: int) -> int:
     """Return the process id of a new trial; in the child, never return."""
+    template = os.getpid()
     pid = os.fork()
     if pid == 0:
         try:
             control.close()
-            _settle(log)
+            _settle(log, template)
             from .worker import serve
 
             serve(socket.socket(fileno=line))
@@ -91,10 +92,12 @@ def _fork(control: socket.socket, line: int, log: int) -> int:
     return pid
 
 
-def _settle(log: int) -> None:
+def _settle(log: int, template: int) -> None:
     """Make the child a process of its own: session, output, limits, working folder, and it dies with the template."""
     os.setsid()
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
+    if os.getppid() != template:  # it died before it was asked to take us along
+        os._exit(70)
     _prctl(PR_SET_NO_NEW_PRIVS, 1)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     nothing = os.open(os.devnull, os.O_RDONLY)

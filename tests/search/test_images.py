@@ -73,9 +73,10 @@ def test_peak_memory_is_seen() -> None:
 def test_the_scorer_tells_captions_apart(tmp_path: Path) -> None:
     from autotune import shapes
     from autotune.search.trial.clip_score import Scorer
-    from autotune.shapes.draw import distractors, draw, plain_scenes
+    from autotune.shapes.draw import distractors, draw
+    from autotune.shapes.report import held_out_scenes
 
-    scenes = [scene for scene in plain_scenes() if scene.held_out][:12]
+    scenes = held_out_scenes(12)
     scorer = Scorer(shapes.SCORER)
     first = 0
     for index, scene in enumerate(scenes):

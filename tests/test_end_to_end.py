@@ -1,0 +1,231 @@
+"""The whole product as its user meets it: the real model, real trials, real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from autotune.search.measured import Trial
+from autotune.search.plan import Plan
+from autotune.store.store import Store
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.slow
+
+AUTOTUNE = [sys.executable, "-c", "from autotune.planner.cli import main; main()"]
+LINK = Path(__file__).parents[1] / ".dev"
+PROMPT = "a large red circle on a blue background"
+
+
+@dataclass
+class User:
+    """Somebody with a home of their own."""
+
+    home: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {**os.environ, "AUTOTUNE_HOME": str(self.home), "PYTHONPATH": str(LINK)}
+
+    def run(self, *arguments: str, limit_s: float = 400) -> subprocess.CompletedProcess[str]:
+        command = [*AUTOTUNE, *arguments]
+        return subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=limit_s, check=False
+        )
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        pipe = subprocess.PIPE
+        return subprocess.Popen([*AUTOTUNE, *arguments], env=self.environment, stdout=pipe, stderr=pipe, text=True)
+
+    def python(self, program: str) -> str:
+        command = [sys.executable, "-c", program]
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=300, check=True)
+        return done.stdout
+
+    def store(self) -> Store:
+        return Store.read(self.home / "data" / "autotune.db")
+
+
+@pytest.fixture(scope="module")
+def user(tmp_path_factory: pytest.TempPathFactory) -> User:
+    """A user who has tuned `shapes` once, for two and a half minutes at most."""
+    user = User(tmp_path_factory.mktemp("home"))
+    started = time.monotonic()
+    done = user.run("--model", "shapes", "--budget", "150s", "--json")
+    assert done.returncode == 0, done.stderr
+    assert time.monotonic() - started < 150 + 20
+    (user.home / "events.jsonl").write_text(done.stdout)
+    return user
+
+
+def events(user: User) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (user.home / "events.jsonl").read_text().splitlines()]
+
+
+def test_the_main_job_finds_a_plan_that_is_faster_and_as_good(user: User) -> None:
+    plan = Plan.model_validate_json(json.dumps(events(user)[-1]["plan"]))
+    assert plan.raced
+    assert plan.speedup_low > 1
+    assert plan.quality
+    assert plan.quality.shortfall(plan.scope.tolerance) <= 0
+    assert len(plan.quality.scores) > 16
+    assert {gain.knob for gain in plan.gains} == set(plan.recipe.turned)
+
+
+def test_every_trial_that_was_told_is_in_the_store(user: User) -> None:
+    told = [Trial.model_validate_json(json.dumps(e["trial"])) for e in events(user) if e["event"] == "trial_end"]
+    with user.store() as store:
+        run = store.runs("shapes")[0]
+        assert list(run.trials) == told
+        assert run.state == "finished"
+        assert store.damage == ()
+    assert told[0].recipe.key == "unmodified"
+    assert len({trial.recipe.key for trial in told}) == len(told)
+
+
+def test_it_is_answered_from_the_store_the_second_time(user: User) -> None:
+    started = time.monotonic()
+    again = user.run("--model", "shapes")
+    assert again.returncode == 0, again.stderr
+    assert "From the store" in again.stdout
+    assert "autotune.load" in again.stdout
+    assert time.monotonic() - started < 15
+
+
+def test_the_plan_is_printed_without_a_daemon(user: User) -> None:
+    said = user.run("plan", "shapes")
+    assert said.returncode == 0, said.stderr
+    assert "times as fast" in said.stdout
+    answer = json.loads(user.run("plan", "shapes", "--json").stdout)
+    assert answer["plan"]["recipe"]["turned"] == events(user)[-1]["plan"]["recipe"]["turned"]
+    assert answer["stale"] is False
+
+
+def test_the_daemon_gives_the_plan(user: User) -> None:
+    with user.start("serve", "--port", "0") as daemon:
+        try:
+            assert daemon.stdout
+            url = daemon.stdout.readline().split()[3]
+            assert url.startswith("http://127.0.0.1:")
+            with urllib.request.urlopen(f"{url}/v1/plan?model=shapes", timeout=10) as answer:
+                content = json.load(answer)
+            assert content["plan"]["scope"]["model"] == "shapes"
+            assert content["apply"] == content["plan"]["recipe"]["turned"]
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+        assert daemon.wait(20) == 143
+
+
+def test_the_pipeline_gives_the_image_fast(user: User) -> None:
+    program = f"""
+import time, json, autotune
+pipe = autotune.load("shapes")
+pipe({PROMPT!r})
+started = time.perf_counter()
+image = pipe({PROMPT!r}).images[0]
+seconds = time.perf_counter() - started
+middle, corner = image.getpixel((64, 64)), image.getpixel((4, 4))
+other = pipe({PROMPT!r}, width=64, height=64, num_inference_steps=2).images[0]
+print(json.dumps([seconds, image.size, middle, corner, other.size, pipe.answer.plan.id]))
+"""
+    seconds, size, middle, corner, other_size, plan_id = json.loads(user.python(program).splitlines()[-1])
+    plan = Plan.model_validate_json(json.dumps(events(user)[-1]["plan"]))
+    assert plan_id == plan.id
+    assert (size, other_size) == ([128, 128], [64, 64])
+    assert middle[0] > 150 > middle[2], "the circle is red"
+    assert corner[2] > 150 > corner[0], "the background is blue"
+    assert seconds < 20
+
+
+def test_ctrl_c_keeps_what_was_measured_and_the_next_run_goes_on(tmp_path: Path) -> None:
+    user = User(tmp_path)
+    with user.start("--model", "shapes", "--budget", "300s", "--json") as tuning:
+        ended = list(_until_trials(tuning, 2))
+        tuning.send_signal(signal.SIGINT)
+        rest, errors = tuning.communicate(timeout=60)
+    assert tuning.returncode == 130, errors
+    last = json.loads(rest.splitlines()[-1])
+    assert (last["event"], last["interrupted"]) == ("done", True)
+    assert last["plan"]["recipe"]["turned"] == ended[1]["recipe"]["turned"]
+    with user.store() as store:
+        assert store.runs("shapes")[0].state == "unfinished"
+        kept = store.runs("shapes")[0].trials
+    assert len(kept) >= 2
+
+    plan = user.run("plan", "shapes")
+    assert (plan.returncode, "not yet raced" in plan.stdout) == (0, True)
+
+    with user.start("--model", "shapes", "--budget", "300s", "--json") as again:
+        assert again.stdout
+        prepared = json.loads(again.stdout.readline())
+        assert prepared["state"] == "resumed"
+        after = next(_until_trials(again, 1))
+        again.send_signal(signal.SIGTERM)
+        again.communicate(timeout=60)
+    assert again.returncode == 143
+    assert after["number"] == len(kept)
+    assert after["recipe"] not in [trial.recipe.model_dump() for trial in kept]
+
+
+def test_a_second_tuner_is_sent_away(tmp_path: Path) -> None:
+    user = User(tmp_path)
+    with user.start("--model", "shapes", "--json") as first:
+        assert first.stdout
+        first.stdout.readline()
+        second = user.run("--model", "shapes")
+        first.send_signal(signal.SIGINT)
+        first.communicate(timeout=60)
+    assert second.returncode == 5
+    assert "Another autotune" in second.stderr
+
+
+def test_nothing_is_left_when_the_tuner_is_killed(tmp_path: Path) -> None:
+    import psutil
+
+    user = User(tmp_path)
+    with user.start("--model", "shapes", "--json") as tuning:
+        next(_until_trials(tuning, 1))
+        below = psutil.Process(tuning.pid).children(recursive=True)
+        tuning.kill()
+        tuning.communicate(timeout=20)
+    assert below
+    _, alive = psutil.wait_procs(below, timeout=10)
+    assert alive == []
+    with user.store() as store:
+        assert store.runs("shapes")[0].trials[0].recipe.key == "unmodified"
+
+
+def test_a_local_folder_is_tuned_for_latency_alone(tmp_path: Path) -> None:
+    user = User(tmp_path / "home")
+    folder = tmp_path / "tiny"
+    subprocess.run(
+        [sys.executable, str(Path(__file__).parent / "tiny.py"), str(folder)], check=True, env=user.environment
+    )
+    done = user.run("--model", str(folder), "--steps", "2", "--budget", "5trials")
+    assert done.returncode in {0, 3}, done.stderr
+    assert "not measured" in done.stdout or "No plan" in done.stdout
+    assert "Traceback" not in done.stderr
+
+
+def _until_trials(tuning: subprocess.Popen[str], count: int) -> Iterator[dict[str, Any]]:
+    """Yield the next trials that a running search tells of."""
+    assert tuning.stdout
+    for line in tuning.stdout:
+        event = json.loads(line)
+        if event["event"] == "trial_end":
+            count -= 1
+            yield event["trial"]
+        if not count:
+            return
