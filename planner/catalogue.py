@@ -48,6 +48,11 @@ def find_model(text: str) -> Model:
     raise ModelError(msg)
 
 
+def asked_as(card: ModelCard) -> str:
+    """Return the text by which `find_model` finds the model again, wherever it is asked."""
+    return card.name if card.name in NAMES else card.folder
+
+
 def _existing(text: str) -> Path | None:
     """Return what is at a path, even if it may not be looked at; None where nothing is."""
     try:

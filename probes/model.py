@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeGuard
 
 from ..errors import ModelError
 from ..value import Value, key_of
@@ -105,7 +105,7 @@ def _readable(folder: Path) -> Iterator[None]:
         raise ModelError(msg) from error
 
 
-def _is_name(text: Any) -> bool:
+def _is_name(text: Any) -> TypeGuard[str]:
     """Return whether it could be a name in Python: no path leads out of one, and no file name is too long for one."""
     return isinstance(text, str) and text.isascii() and text.isidentifier() and len(text) < 200
 

@@ -91,9 +91,8 @@ class Store:
         try:
             if known_version(connection, path):
                 return cls(path, connection, None, "")
-            damage = structural_damage(
-                connection, path
-            )  # its writer was killed before it had made them, or they are lost
+            # no tables: its writer was killed before it had made them, or they are lost
+            damage = structural_damage(connection, path)
         except BaseException:
             connection.close()
             raise
@@ -257,9 +256,8 @@ class Store:
             rows = self._rows(f"SELECT * FROM {table} ORDER BY kept")  # noqa: S608  one of our own names
         except StoreError as error:
             return [str(error)]
-        return [
-            f"Row {kept} of the {table} in {self.path} is damaged: it is left out." for kept in values_in(rows, kind)[1]
-        ]
+        damaged = values_in(rows, kind)[1]
+        return [f"Row {kept} of the {table} in {self.path} is damaged: it is left out." for kept in damaged]
 
     def _writing(self) -> AbstractContextManager[Database]:
         if self._db is None:
@@ -273,9 +271,7 @@ _TABLES: dict[str, type[Value]] = {"machines": Machine, "runs": Run, "trials": T
 def _check_family(run: Run, plans: Sequence[Plan]) -> None:
     for plan in plans:
         if plan.run != run.id or plan.scope != run.scope:
-            raise StoreError(
-                f"The plan `{plan.recipe}` is of another run or scope than the run {run.id}, and not kept."
-            )
+            raise StoreError(f"The plan `{plan.recipe}` is of another run or scope than the run {run.id}.")
     if len({plan.recipe.key for plan in plans}) < len(plans):
         raise StoreError(f"The plans of the run {run.id} name a recipe twice; each recipe has one plan a run.")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 import traceback
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
 app = typer.Typer(
     name="autotune",
     help="Find, by measuring, the fastest way to run a diffusers pipeline here that keeps its image quality.",
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -36,21 +36,22 @@ def main() -> NoReturn:
     debug = "--debug" in sys.argv
     try:
         code = app(standalone_mode=False) or 0
+        sys.stdout.flush()
     except AutotuneError as error:
         if debug:
             traceback.print_exc()
         _fail(str(error), error.exit_code)
-    except typer.Exit as leave:
-        code = leave.exit_code
     except KeyboardInterrupt:
-        _fail("Interrupted.", 130)
+        _fail("Interrupted.", _INTERRUPTED_BY[-1])
     except BrokenPipeError:
-        code = 0  # whoever read the output has had enough
-    except SystemExit:
+        _hang_up()
+    except SystemExit as leave:
+        if isinstance(leave.__context__, BrokenPipeError):
+            _hang_up()
         raise
     except Exception as error:  # noqa: BLE001 - the last resort: a sentence, and where the rest is
         _fail(_of_click(error) or _report(error), getattr(error, "exit_code", 1))
-    sys.exit(code)
+    sys.exit(_INTERRUPTED_BY[-1] if code == 130 else code)  # typer takes every KeyboardInterrupt for Ctrl-C
 
 
 @app.callback(invoke_without_command=True)
@@ -81,9 +82,7 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
         typer.echo(installed("autotune-diffusers"))
         raise typer.Exit
     if context.invoked_subcommand:
-        if model:
-            msg = f"--model goes without a command; to ask for a plan, say `autotune plan {model}`."
-            raise UsageError(msg)
+        _refuse_options(context)
         return
     if not model:
         msg = "Say what to tune with --model, such as `autotune --model shapes`, or see `autotune --help`."
@@ -107,8 +106,8 @@ def plan(
     from . import tables
     from .amounts import parse_bytes
 
-    found = find_model(model)
     limit = parse_bytes(max_memory) if max_memory else None
+    found = find_model(model)
     answer = ask(found.card.name, max_memory_bytes=limit, revision=found.card.revision)
     if json_:
         typer.echo(answer.model_dump_json(indent=2))
@@ -134,10 +133,21 @@ def serve(
     host: Annotated[str, typer.Option(help="Where to listen: this machine's own addresses only.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 takes any that is free.")] = 8377,
 ) -> None:
-    """Answer apps that ask for a plan, over HTTP on this machine, until Ctrl-C."""
+    """Answer apps that ask for a plan, over HTTP, until Ctrl-C."""
     from ..daemon.serve import serve as listen
 
     listen(host, port)
+
+
+def _refuse_options(context: typer.Context) -> None:
+    """Refuse options before a command: they would be left out without a word."""
+    for name in context.params:
+        source = context.get_parameter_source(name)
+        if source and source.name == "COMMANDLINE" and name != "debug":
+            option = "--" + name.rstrip("_").replace("_", "-")
+            command = f"autotune {context.invoked_subcommand}"
+            msg = f"{option} stands before a command, where it is left out: see `{command} --help` for what it takes."
+            raise UsageError(msg)
 
 
 def _request(  # noqa: PLR0913 - as many as the command has
@@ -213,7 +223,7 @@ def _terminated(number: int, frame: FrameType | None) -> None:
 def _of_click(error: Exception) -> str:
     """Return the sentence of a usage error that the option parser found."""
     message = getattr(error, "format_message", None)
-    return f"{message()} See `autotune --help`." if message else ""
+    return f"{message().rstrip('.')}. See `autotune --help`." if message else ""
 
 
 def _report(error: Exception) -> str:
@@ -223,10 +233,16 @@ def _report(error: Exception) -> str:
     text = "".join(traceback.format_exception(error))
     try:
         file = state_dir() / "last-error.txt"
-        file.write_text(text, encoding="utf-8")
+        file.write_text(text, encoding="utf-8", errors="backslashreplace")
     except (OSError, AutotuneError):
         return f"autotune failed, which is a bug in it: {text}"
     return f"autotune failed, which is a bug in it ({type(error).__name__}: {error}). The details are in {file}."
+
+
+def _hang_up() -> NoReturn:
+    """Leave as the system's own tools do when whoever read their output has had enough."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
+    sys.exit(128 + signal.SIGPIPE)
 
 
 def _fail(message: str, code: int) -> NoReturn:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import sys
 from typing import TYPE_CHECKING
 
@@ -11,6 +13,7 @@ from rich.table import Table
 
 from ...store.places import data_dir
 from ...store.store import FILE_NAME
+from ..catalogue import asked_as
 from ..choose import said_bytes
 from .amounts import said_ms, said_s
 
@@ -27,27 +30,32 @@ BROKEN = ("out_of_memory", "timeout", "crashed", "bad_image", "unfit")
 DETAIL_WIDTH = 200
 
 
+def _console() -> Console:
+    """Return standard output, where brackets and colons are what they are: text comes from files and libraries too."""
+    return Console(markup=False, emoji=False, highlight=False)
+
+
 def print_result(result: Result) -> None:
     """Print how a tuning ended: the comparison, what each knob bought, what failed, and how to use the plan."""
-    console = Console()
+    console = _console()
     if result.run.state == "finished":
         console.print(f"From the store: this was tuned on {result.run.started_at[:10]}; --fresh tunes it again.\n")
     _print_failures(console, result)
     plan = result.plan
     if plan is None:
-        console.print(f"No plan: {result.reason}. The unmodified pipeline is kept.", highlight=False)
+        console.print(f"No plan: {result.reason}. The unmodified pipeline is kept.")
+        _print_way_on(console, result)
         return
-    console.print(_headline(plan), highlight=False)
+    console.print(_headline(plan))
     console.print(_comparison(plan))
     console.print(_gains(plan))
     others = len(result.plans) - 1
     if others:
         console.print(f"{others} other plan{'s' * (others > 1)} kept for other amounts of free memory.")
-    if result.interrupted:
-        console.print(f"Interrupted: `autotune --model {plan.scope.model}` goes on from here.")
-    else:
-        console.print(f"Ended after {len(result.trials)} trials because {result.reason}.", highlight=False)
-    _print_use(console, plan)
+    if not result.interrupted:
+        console.print(f"Ended after {len(result.trials)} trials because {result.reason}.")
+    _print_way_on(console, result)
+    _print_use(console, result.task, plan)
 
 
 def _headline(plan: Plan) -> str:
@@ -98,31 +106,43 @@ def _print_failures(console: Console, result: Result) -> None:
         return
     table = Table("did not work", "because", box=None, pad_edge=False, header_style="bold")
     for trial in failed:
-        detail = " ".join(trial.detail.split())
-        table.add_row(str(trial.recipe), f"{trial.outcome.replace('_', ' ')}: {detail[:DETAIL_WIDTH]}")
-    console.print(table, highlight=False, markup=False)
+        table.add_row(str(trial.recipe), f"{trial.outcome.replace('_', ' ')}: {_plain(trial.detail)[:DETAIL_WIDTH]}")
+    console.print(table)
 
 
-def _print_use(console: Console, plan: Plan) -> None:
-    console.print(f"Kept as {plan.id} in {data_dir() / FILE_NAME}\n", highlight=False, soft_wrap=True)
-    console.print("  import autotune", highlight=False)
-    console.print(f'  pipe = autotune.load("{plan.scope.model}")', highlight=False)
-    console.print(
-        '  pipe("a large red circle on a blue background").images[0].save("image.png")', highlight=False, soft_wrap=True
+def _plain(text: str) -> str:
+    """Return text of a library's in one line, without what would colour a terminal or move its cursor."""
+    uncoloured = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    return " ".join("".join(letter if letter.isprintable() else " " for letter in uncoloured).split())
+
+
+def _print_way_on(console: Console, result: Result) -> None:
+    if result.interrupted:
+        model = shlex.quote(asked_as(result.task.card))
+        console.print(f"Interrupted: `autotune --model {model}` goes on from here.", soft_wrap=True)
+
+
+def _print_use(console: Console, task: Task, plan: Plan) -> None:
+    console.print(f"Kept as {plan.id} in {data_dir() / FILE_NAME}\n", soft_wrap=True)
+    model, prompt = (
+        json.dumps(text, ensure_ascii=False) for text in (asked_as(task.card), task.calibration_prompts[0])
     )
+    console.print("  import autotune")
+    console.print(f"  pipe = autotune.load({model})", soft_wrap=True)
+    console.print(f'  pipe({prompt}).images[0].save("image.png")', soft_wrap=True)
 
 
 def print_answer(answer: Answer) -> None:
     """Print the plan for now, and why it is this one."""
-    console = Console()
+    console = _console()
     plan = answer.plan
-    console.print(f"{answer.model}: {plan.recipe}", highlight=False)
-    console.print(answer.reason, highlight=False)
+    console.print(f"{answer.model}: {plan.recipe}")
+    console.print(answer.reason)
     for reason in answer.stale_reasons:
-        console.print(f"Stale: {reason}.", highlight=False)
+        console.print(f"Stale: {reason}.")
     if answer.asked:
-        console.print(answer.asked, highlight=False)
-    console.print(_headline(plan), highlight=False)
+        console.print(answer.asked)
+    console.print(_headline(plan))
     console.print(_comparison(plan))
     if answer.safer:
         console.print(
@@ -136,7 +156,7 @@ def print_answer(answer: Answer) -> None:
 
 def print_machine(machine: Machine) -> None:
     """Print what the probes see."""
-    console = Console()
+    console = _console()
     table = Table(box=None, pad_edge=False, show_header=False)
     cpu, memory = machine.cpu, machine.memory
     table.add_row(
@@ -147,18 +167,17 @@ def print_machine(machine: Machine) -> None:
     table.add_row("memory", f"{said_bytes(memory.free_bytes)} free of {said_bytes(memory.total_bytes)}")
     for each in machine.accelerators:
         free = f"{said_bytes(each.free_bytes)} free of " if each.free_bytes is not None else ""
-        table.add_row(
-            f"{each.kind}:{each.index}", f"{each.name}, {free}{said_bytes(each.total_bytes)}, driver {each.driver}"
-        )
+        driver = f", driver {each.driver}" if each.driver else ""
+        table.add_row(f"{each.kind}:{each.index}", f"{each.name}, {free}{said_bytes(each.total_bytes)}{driver}")
     if not machine.accelerators:
         table.add_row("accelerators", "none")
     software = machine.software
     table.add_row("software", ", ".join(f"{name} {version}" for name, version in software.versions.items()))
     table.add_row("", f"Python {software.python}, {software.os}")
     table.add_row("fingerprint", machine.fingerprint)
-    console.print(table, highlight=False)
+    console.print(table)
     for note in machine.notes:
-        console.print(note, highlight=False)
+        console.print(note)
 
 
 def print_dry_run(task: Task, space: Space, budget_s: float, *, as_json: bool) -> None:
@@ -175,14 +194,12 @@ def print_dry_run(task: Task, space: Space, budget_s: float, *, as_json: bool) -
         }
         sys.stdout.write(json.dumps(content) + "\n")
         return
-    console = Console()
-    console.print(f"{task.card.name} ({task.card.pipeline_class}) on {task.device}, {task.workload}", highlight=False)
-    console.print(
-        f"machine {task.machine.fingerprint}, at most {said_s(budget_s)}, {len(recipes)} recipes:", highlight=False
-    )
+    console = _console()
+    console.print(f"{task.card.name} ({task.card.pipeline_class}) on {task.device}, {task.workload}")
+    console.print(f"machine {task.machine.fingerprint}, at most {said_s(budget_s)}, {len(recipes)} recipes:")
     table = Table("knob", "choices", box=None, pad_edge=False, header_style="bold")
     for name, choices in space.choices.items():
         table.add_row(name, ", ".join(map(str, choices)))
-    console.print(table, highlight=False)
+    console.print(table)
     for (name, choice), reason in space.refused.items():
-        console.print(f"left out: {name}={choice}: {reason}", highlight=False)
+        console.print(f"left out: {name}={choice}: {reason}")

@@ -17,6 +17,11 @@ from .samples import MACHINE, SCOPE, plan, trial
 FAMILY = 3
 
 
+def say(*words: object) -> None:
+    """Print a line with one write: `print` may need several, and be killed between two of them."""
+    os.write(sys.stdout.fileno(), f"{' '.join(map(str, words))}\n".encode())
+
+
 def fork_on_demand(path: Path) -> None:
     """For each line on stdin, fork a process that keeps trials until it is killed: that saves the imports."""
     import autotune.store.migrations  # noqa: F401  the store imports it when it is first opened
@@ -25,9 +30,9 @@ def fork_on_demand(path: Path) -> None:
         pid = os.fork()
         if not pid:
             keep_for_ever(path)
-        print("pid", pid, flush=True)
+        say("pid", pid)
         os.waitpid(pid, 0)
-        print("gone", flush=True)
+        say("gone")
 
 
 def keep_for_ever(path: Path) -> None:
@@ -36,11 +41,11 @@ def keep_for_ever(path: Path) -> None:
         run = store.begin_run(SCOPE, MACHINE, fresh=False)
         for number in count(len(run.trials)):
             store.keep_trial(run.id, trial(number))
-            print("kept", number, flush=True)
+            say("kept", number)
             if number % 5 == 4:
                 family = [plan(number + place, run.id) for place in range(FAMILY)]
                 store.finish_run(run.id, str(number), family, finished=False)
-                print("ended", number, flush=True)
+                say("ended", number)
 
 
 def fill(path: Path) -> None:
@@ -52,13 +57,13 @@ def fill(path: Path) -> None:
             try:
                 store.keep_trial(run.id, trial(number))
             except StoreError as error:
-                print("refused", number, error, flush=True)
+                say("refused", number, error)
                 break
-            print("kept", number, flush=True)
+            say("kept", number)
         assert [t.number for t in store.trials(run.id)] == list(range(number))
         resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         store.keep_trial(run.id, trial(number))
-        print("kept", number, flush=True)
+        say("kept", number)
 
 
 def keep_some(path: Path) -> None:
@@ -67,7 +72,7 @@ def keep_some(path: Path) -> None:
         run = store.begin_run(SCOPE, MACHINE, fresh=True)
         for number in range(20):
             store.keep_trial(run.id, trial(number))
-    print(run.id)
+    say(run.id)
 
 
 def die_in_a_commit(path: Path) -> None:
@@ -95,9 +100,9 @@ def look(path: Path) -> None:
     for way in (Store.read, Store.open):
         try:
             with way(path) as store:
-                print("read", len(store.runs()), len(store.damage), flush=True)
+                say("read", len(store.runs()), len(store.damage))
         except StoreError as error:
-            print("refused", error, flush=True)
+            say("refused", error)
 
 
 def start(what: str, path: Path) -> subprocess.Popen[str]:

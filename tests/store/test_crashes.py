@@ -28,14 +28,16 @@ def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, kills: int) -> No
     rng = random.Random(kills)
     path = tmp_path / "autotune.db"
     with start("fork", path) as forker:
-        acknowledged = -1
+        acknowledged, half_written = -1, 0
         for _ in range(kills):
-            acknowledged = max([acknowledged, *killed(forker, rng.uniform(0.0, 0.12))])
+            acknowledged = max([acknowledged, *killed(forker, rng.uniform(0.0, 0.08))])
+            half_written += len(list(tmp_path.iterdir())) > 1  # there is something to undo, or to finish
             check_whole(path, acknowledged)
         assert forker.stdin is not None
         forker.stdin.close()
 
-    assert acknowledged > kills  # enough was written for a kill to hit something
+    assert acknowledged > 3
+    assert half_written > kills / 10  # the kills did hit something
 
 
 def killed(forker: Popen[str], after_s: float) -> list[int]:
@@ -55,9 +57,9 @@ def check_whole(path: Path, acknowledged: int) -> None:
     """Check that the store is sound and complete, for one who only reads and for one who writes."""
     for way in (Store.read, Store.open):
         with way(path) as store:
-            assert store.damage == () or not acknowledged + 1
             runs = store.runs()
-            assert len(runs) <= 1
+            assert len(runs) == 1 or acknowledged == -1
+            assert store.damage == () or not runs  # the first of all kills may leave a file without a byte
             for run in runs:
                 numbers = [kept.number for kept in run.trials]
                 assert numbers == list(range(len(numbers)))

@@ -147,6 +147,15 @@ def test_a_run_whose_row_was_damaged_is_begun_anew(tmp_path: Path) -> None:
             store.keep_trial(lost.id, trial(0))
 
 
+def told(path: Path) -> str:
+    """Return what one who reads is told of the damage: instead of an answer, or beside it."""
+    try:
+        with Store.read(path) as store:
+            return " ".join(store.damage)
+    except StoreError as error:
+        return str(error)
+
+
 def cut(path: Path) -> None:
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
 
@@ -170,9 +179,7 @@ def test_what_is_no_database_is_refused_and_left_as_it_is(path: Path, spoil: Cal
 
     with pytest.raises(StoreError, match=r"is damaged \(.+\): move it away, and a new one is made\."):
         Store.open(path)
-    with pytest.raises(StoreError, match="is damaged"), Store.read(path) as store:
-        raise StoreError(*store.damage)  # of half a file something may still be read: then that is said here
-
+    assert "is damaged" in told(path)
     assert path.read_bytes() == spoiled
     assert list(path.parent.iterdir()) == [path]
 
@@ -191,9 +198,7 @@ def test_lost_tables_are_not_taken_for_an_empty_store(path: Path, offset: int, c
 
     with pytest.raises(StoreError, match="is damaged"):
         Store.open(path)
-    with pytest.raises(StoreError, match="is damaged"), Store.read(path) as store:
-        assert content_of(store) == Content((), (), None)
-        raise StoreError(*store.damage)
+    assert "is damaged" in told(path)
 
 
 @pytest.mark.parametrize("name", [b"scope_key", b"recipe_key", b"kept INTEGER", b"applied_at"])

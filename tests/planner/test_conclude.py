@@ -1,0 +1,278 @@
+"""From trials to plans: what wins must be faster beyond the noise, as good, and beaten by nothing that was tried."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from autotune.planner.conclude import (
+    FINALISTS,
+    finalists,
+    front,
+    gains_of,
+    lossiness,
+    neighbours,
+    raced_plan,
+    screened_plan,
+    winner,
+)
+from autotune.search.knobs import KNOBS
+from autotune.search.measured import Latency, Outcome, Quality, Trial
+from autotune.search.race import Lane
+from autotune.search.recipe import UNMODIFIED, Recipe
+from autotune.search.space import Space
+
+from ..store.samples import SCOPE
+
+TOLERANCE = 0.01
+MIB = 2**20
+EVERYTHING = Space({knob.name: knob.choices for knob in KNOBS}, {})
+BF16 = Recipe(turned={"precision": "bf16"})
+TOME = Recipe(turned={"tome_ratio": 0.5})
+INT8 = Recipe(turned={"quantization": "bnb_int8"})
+BOTH = Recipe(turned={"precision": "bf16", "tome_ratio": 0.5})
+NOISE = (1.0, 1.1, 0.9, 1.05, 0.95, 1.0)
+
+
+def quality_of(bound: float, mean: float = 30.0) -> Quality:
+    return Quality(scorer="s", scores=(mean, mean), baseline_scores=(30.0, 30.0), bound=bound)
+
+
+GOOD, MISSED = quality_of(-0.29), quality_of(-0.31)  # 1 % of 30 may be lost
+
+
+def trial_of(
+    recipe: Recipe,
+    ms: float | None,
+    *,
+    outcome: Outcome = "ok",
+    peak_mib: float | None = 100,
+    quality: Quality | None = None,
+    samples: tuple[float, ...] = NOISE,
+) -> Trial:
+    return Trial(
+        number=0,
+        recipe=recipe,
+        outcome=outcome,
+        latency=None if ms is None else Latency(samples_ms=tuple(ms * sample for sample in samples)),
+        peak_memory_bytes=None if peak_mib is None else int(peak_mib * MIB),
+        quality=quality,
+        load_s=1.0,
+        cold_s=2.0,
+        started_at="2026-11-22T12:00:00+00:00",
+        duration_s=1.0,
+    )
+
+
+def lane_of(recipe: Recipe, ms: float, peak_mib: int = 100, fell_out: str = "") -> Lane:
+    """Return a lane whose every call was slowed by the same neighbours as the baseline's."""
+    facts: dict[str, Any] = {"peak_memory_bytes": peak_mib * MIB, "load_s": 1.0, "cold_s": 2.0}
+    return Lane(recipe, [ms * sample for sample in NOISE], fell_out, facts)
+
+
+BASELINE = trial_of(UNMODIFIED, 100.0)
+
+
+class TestFinalists:
+    def test_they_are_the_fastest_best_first(self) -> None:
+        trials = [BASELINE, trial_of(BF16, 70), trial_of(TOME, 50), trial_of(INT8, 60)]
+        assert finalists(trials, TOLERANCE) == [TOME, INT8]
+        assert FINALISTS == 2
+
+    def test_what_is_not_faster_than_the_baseline_is_not_among_them(self) -> None:
+        assert finalists([BASELINE, trial_of(BF16, 100), trial_of(TOME, 130)], TOLERANCE) == []
+
+    def test_what_misses_the_quality_or_failed_is_not_among_them(self) -> None:
+        trials = [
+            BASELINE,
+            trial_of(TOME, 30, quality=MISSED),
+            trial_of(INT8, 40, outcome="slow"),
+            trial_of(BOTH, None, outcome="crashed"),
+            trial_of(BF16, 70, quality=GOOD),
+        ]
+        assert finalists(trials, TOLERANCE) == [BF16]
+
+    def test_those_that_lost_already_make_room(self) -> None:
+        trials = [BASELINE, trial_of(BF16, 70), trial_of(TOME, 50), trial_of(INT8, 60)]
+        assert finalists(trials, TOLERANCE, without={TOME, INT8}) == [BF16]
+
+    def test_without_a_baseline_nothing_is_faster_than_it(self) -> None:
+        assert finalists([trial_of(BF16, 70)], TOLERANCE) == []
+        assert finalists([], TOLERANCE) == []
+
+
+class TestWinner:
+    def test_the_fastest_wins(self) -> None:
+        lanes = [lane_of(UNMODIFIED, 100), lane_of(BF16, 60), lane_of(TOME, 50)]
+        assert winner(lanes, {BF16: GOOD, TOME: GOOD}, TOLERANCE) is lanes[2]
+
+    def test_one_that_misses_the_quality_loses(self) -> None:
+        lanes = [lane_of(UNMODIFIED, 100), lane_of(BF16, 60), lane_of(TOME, 50)]
+        assert winner(lanes, {BF16: GOOD, TOME: MISSED}, TOLERANCE) is lanes[1]
+        assert winner(lanes, {BF16: MISSED, TOME: MISSED}, TOLERANCE) is None
+        assert winner(lanes, {BF16: MISSED, TOME: MISSED}, 0.02) is lanes[2]
+
+    def test_where_quality_cannot_be_measured_it_is_no_obstacle(self) -> None:
+        lanes = [lane_of(UNMODIFIED, 100), lane_of(BF16, 60)]
+        assert winner(lanes, {BF16: None}, TOLERANCE) is lanes[1]
+
+    def test_one_that_is_faster_by_luck_alone_loses(self) -> None:
+        baseline, lucky = lane_of(UNMODIFIED, 100), lane_of(BF16, 99)
+        lucky.samples_ms = [108.0, 92.0, 107.0, 93.0, 105.0, 85.0]
+        assert sum(lucky.samples_ms) < sum(baseline.samples_ms)
+        assert winner([baseline, lucky], {BF16: None}, TOLERANCE) is None
+
+    def test_noise_that_slows_both_does_not_hide_a_small_gain(self) -> None:
+        lanes = [lane_of(UNMODIFIED, 100), lane_of(BF16, 98)]
+        assert winner(lanes, {BF16: None}, TOLERANCE) is lanes[1]
+
+    def test_one_that_is_slower_loses(self) -> None:
+        assert winner([lane_of(UNMODIFIED, 100), lane_of(BF16, 120)], {BF16: GOOD}, TOLERANCE) is None
+
+    def test_of_two_within_one_percent_the_one_with_fewer_lossy_knobs_wins(self) -> None:
+        lanes = [lane_of(UNMODIFIED, 100), lane_of(TOME, 50.0, 90), lane_of(BF16, 50.4, 200)]
+        assert winner(lanes, {}, TOLERANCE) is lanes[2]
+        lanes[2] = lane_of(BF16, 50.6, 200)
+        assert winner(lanes, {}, TOLERANCE) is lanes[1]
+
+    def test_of_two_as_lossy_the_one_with_less_memory_wins(self) -> None:
+        lanes = [lane_of(UNMODIFIED, 100), lane_of(TOME, 50.0, 90), lane_of(INT8, 50.4, 80)]
+        assert winner(lanes, {}, TOLERANCE) is lanes[2]
+
+    def test_one_that_fell_out_half_way_loses_and_harms_nobody(self) -> None:
+        fallen = lane_of(TOME, 20, fell_out="crashed: Segmentation fault.")
+        del fallen.samples_ms[2:]
+        lanes = [lane_of(UNMODIFIED, 100), fallen, lane_of(BF16, 60)]
+        assert winner(lanes, {BF16: GOOD}, TOLERANCE) is lanes[2]
+        assert winner(lanes[:2], {}, TOLERANCE) is None
+
+    def test_one_that_never_ran_loses(self) -> None:
+        never = Lane(TOME, [], "out_of_memory: It asked for 9 GiB.", {})
+        assert winner([lane_of(UNMODIFIED, 100), never], {}, TOLERANCE) is None
+
+
+def test_lossy_knobs_are_counted() -> None:
+    assert [lossiness(recipe) for recipe in (UNMODIFIED, BF16, TOME, BOTH)] == [0, 0, 1, 1]
+    assert lossiness(Recipe(turned={"tome_ratio": 0.25, "quantization": "bnb_nf4"})) == 2
+
+
+RECIPES = [Recipe(turned={"number": number}) for number in range(8)]
+FIGURES = st.sampled_from([1.0, 2.0, 3.0, 4.0])
+
+
+@st.composite
+def any_trials(draw: st.DrawFn) -> list[Trial]:
+    """Trials that tie often, of which some failed, were not scored or did not tell their memory."""
+    return [
+        trial_of(
+            recipe,
+            draw(FIGURES),
+            outcome=draw(st.sampled_from(["ok", "ok", "ok", "slow", "crashed"])),
+            peak_mib=draw(FIGURES | st.none()),
+            quality=draw(st.none() | st.builds(quality_of, st.sampled_from([-0.5, 0.0]), st.sampled_from([29.9, 30.1]))),
+        )
+        for recipe in RECIPES[: draw(st.integers(0, len(RECIPES)))]
+    ]
+
+
+def dominates(one: Trial, other: Trial) -> bool:
+    """Return whether `one` is nowhere worse than `other` and somewhere better, said in another way than the code's."""
+
+    def goods(trial: Trial) -> tuple[float, float, float]:
+        peak_bytes = trial.peak_memory_bytes if trial.peak_memory_bytes is not None else 2**60
+        gain = trial.quality.mean - trial.quality.baseline_mean if trial.quality else 0.0
+        return -trial.median_ms, -peak_bytes, gain
+
+    pairs = list(zip(goods(one), goods(other), strict=True))
+    return all(a >= b for a, b in pairs) and any(a > b for a, b in pairs)
+
+
+@given(any_trials())
+def test_the_front_is_what_nothing_dominates(trials: list[Trial]) -> None:
+    found = front(trials, TOLERANCE)
+    able = [trial for trial in trials if trial.feasible(TOLERANCE)]
+
+    assert all(trial in able for trial in found)
+    assert not [(a, b) for a in found for b in able if dominates(b, a)]
+    for trial in able:
+        assert trial in found or any(dominates(other, trial) for other in found)
+    assert bool(found) is bool(able)
+
+
+def test_a_plan_of_the_last_round_says_what_was_measured_there() -> None:
+    baseline, lane = lane_of(UNMODIFIED, 100, 200), lane_of(BF16, 50, 80)
+    plan = raced_plan(SCOPE, "run", lane, baseline, GOOD, ())
+
+    assert plan.raced
+    assert plan.speedup == pytest.approx(2.0)
+    assert plan.speedup_low == pytest.approx(2.0)  # noise that both had is none
+    assert plan.speedup_high == pytest.approx(2.0)
+    assert plan.latency.samples_ms == tuple(lane.samples_ms)
+    assert plan.baseline_latency.samples_ms == tuple(baseline.samples_ms)
+    assert (plan.peak_memory_bytes, plan.baseline_peak_memory_bytes) == (80 * MIB, 200 * MIB)
+    assert (plan.load_s, plan.cold_s) == (1.0, 2.0)
+    assert (plan.quality, plan.scope, plan.run, plan.recipe) == (GOOD, SCOPE, "run", BF16)
+
+
+class TestScreenedPlan:
+    def test_a_faster_recipe_has_one(self) -> None:
+        plan = screened_plan(SCOPE, "run", trial_of(BF16, 50, quality=GOOD), BASELINE)
+        assert plan
+        assert not plan.raced
+        assert plan.speedup == pytest.approx(2.0)
+        assert plan.quality == GOOD
+
+    def test_a_slower_one_that_needs_much_less_memory_has_one(self) -> None:
+        plan = screened_plan(SCOPE, "run", trial_of(INT8, 150, peak_mib=60), BASELINE)
+        assert plan
+        assert plan.speedup < 1
+
+    def test_one_that_is_neither_has_none(self) -> None:
+        assert screened_plan(SCOPE, "run", trial_of(INT8, 150, peak_mib=95), BASELINE) is None
+        assert screened_plan(SCOPE, "run", trial_of(INT8, 100, peak_mib=100), BASELINE) is None
+
+    def test_calls_of_the_baseline_that_have_no_partner_are_left_out(self) -> None:
+        few = trial_of(BF16, 50, samples=NOISE[:2])
+        plan = screened_plan(SCOPE, "run", few, BASELINE)
+        assert plan
+        assert plan.speedup == pytest.approx(2.0)
+
+    @pytest.mark.parametrize("broken", [{"ms": None}, {"ms": 50.0, "peak_mib": None}])
+    def test_one_that_was_not_measured_has_none(self, broken: dict[str, Any]) -> None:
+        assert screened_plan(SCOPE, "run", trial_of(BF16, **broken), BASELINE) is None
+        assert screened_plan(SCOPE, "run", trial_of(BF16, 50), trial_of(UNMODIFIED, **broken)) is None
+
+
+class TestGains:
+    def test_a_knob_bought_the_latency_without_it_over_the_latency_with_it(self) -> None:
+        trials = [BASELINE, trial_of(BOTH, 25), trial_of(BF16, 50), trial_of(TOME, 75)]
+        gains = gains_of(BOTH, trials, EVERYTHING)
+
+        assert [(gain.knob, gain.choice) for gain in gains] == [("precision", "bf16"), ("tome_ratio", "0.5")]
+        assert [gain.slowdown_without for gain in gains] == [pytest.approx(3.0), pytest.approx(2.0)]
+
+    def test_a_neighbour_that_failed_says_so(self) -> None:
+        crashed = trial_of(UNMODIFIED, None, outcome="out_of_memory")
+        [gain] = gains_of(BF16, [crashed, trial_of(BF16, 50)], EVERYTHING)
+        assert (gain.slowdown_without, gain.note) == (None, "without it: out of memory")
+
+    def test_a_neighbour_that_may_not_be_says_why(self) -> None:
+        recipe = Recipe(turned={"compile": "openvino", "quantization": "nncf_int8"})
+        first, second = gains_of(recipe, [trial_of(recipe, 50)], EVERYTHING)
+        assert "only compile=openvino makes one" in first.note
+        assert second.note == "not measured: no time was left"
+
+    def test_the_unmodified_pipeline_gained_nothing(self) -> None:
+        assert gains_of(UNMODIFIED, [BASELINE], EVERYTHING) == ()
+
+
+def test_neighbours_are_what_is_untried_and_allowed() -> None:
+    assert neighbours(BOTH, EVERYTHING, [BASELINE]) == [TOME, BF16]
+    assert neighbours(BOTH, EVERYTHING, [trial_of(TOME, 1)]) == [BF16]
+    assert neighbours(UNMODIFIED, EVERYTHING, []) == []
+    openvino = Recipe(turned={"compile": "openvino"})
+    with_nncf = Recipe(turned={"compile": "openvino", "quantization": "nncf_int8"})
+    assert neighbours(with_nncf, EVERYTHING, []) == [openvino]
