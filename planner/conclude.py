@@ -26,7 +26,8 @@ SMALLER = 0.9  # a plan that is no faster must at least need this much less memo
 
 def finalists(trials: Sequence[Trial], tolerance: float, without: Collection[Recipe] = ()) -> list[Recipe]:
     """Return the fastest feasible recipes that look faster than the baseline, best first."""
-    limit_ms = next((trial.median_ms for trial in trials if trial.recipe == UNMODIFIED), 0.0)
+    measured = (trial for trial in trials if trial.outcome == "ok")
+    limit_ms = next((trial.median_ms for trial in measured if trial.recipe == UNMODIFIED), 0.0)
     able = [trial for trial in trials if trial.feasible(tolerance) and trial.median_ms < limit_ms]
     ranked = [trial.recipe for trial in sorted(able, key=lambda trial: trial.median_ms)]
     return [recipe for recipe in ranked if recipe not in without][:FINALISTS]
@@ -98,7 +99,9 @@ def raced_plan(  # noqa: PLR0913 - a plan has that many sides
 
 def screened_plan(scope: Scope, run: str, trial: Trial, baseline: Trial, gains: tuple[Gain, ...] = ()) -> Plan | None:
     """Return the plan of a recipe that was only tried; None if it is neither faster nor smaller than the baseline."""
-    if not (trial.latency and baseline.latency and trial.peak_memory_bytes and baseline.peak_memory_bytes):
+    if trial.latency is None or trial.peak_memory_bytes is None:
+        return None
+    if baseline.latency is None or baseline.peak_memory_bytes is None:
         return None
     count = min(len(trial.latency.samples_ms), len(baseline.latency.samples_ms))
     ratio, low, high = speedup(baseline.latency.samples_ms[:count], trial.latency.samples_ms[:count])
@@ -137,7 +140,8 @@ def _beats(one: Trial, other: Trial) -> bool:
 
 def _costs(trial: Trial) -> tuple[float, float, float]:
     loss = trial.quality.baseline_mean - trial.quality.mean if trial.quality else 0.0
-    return trial.median_ms, trial.peak_memory_bytes or math.inf, loss
+    peak_bytes = math.inf if trial.peak_memory_bytes is None else trial.peak_memory_bytes
+    return trial.median_ms, peak_bytes, loss
 
 
 def gains_of(recipe: Recipe, trials: Sequence[Trial], space: Space) -> tuple[Gain, ...]:

@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from ..probes.machine import Machine
     from ..store.run import Run
 
-LAST_ROUND = 0.25  # share of the budget that is kept for racing and explaining
+LAST_ROUND = 0.25  # share of the budget that is kept for explaining and racing
+RACING = 0.18  # the part of it that is kept for racing alone
 SPARE_BYTES = 512 * 2**20  # free memory that a trial must leave alone
 
 
@@ -126,13 +127,14 @@ def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
     return task, request.budget_s or model.budget_s
 
 
-def tune(request: Request, on_event: Callable[[Event], None] = lambda _: None) -> Result:
-    """Return the best plans for a request, from the store if it has been answered before.
+def tune(request: Request | str, on_event: Callable[[Event], None] = lambda _: None) -> Result:
+    """Return the best plans for a request, or for a model's name, from the store if it has been answered before.
 
     Every finished trial is on disk before `on_event` hears of it. Ctrl-C (KeyboardInterrupt) ends the search,
     not the function: what was found so far is concluded and kept, and the run can be resumed.
     """
     started = time.monotonic()
+    request = Request(model=request) if isinstance(request, str) else request
     task, budget_s = task_of(request, probe())
     space = space_for(task.setting)
     with the_only_tuner(), Store.open() as store:
@@ -159,7 +161,7 @@ def tune(request: Request, on_event: Callable[[Event], None] = lambda _: None) -
             except KeyboardInterrupt:
                 found = session.screened_plans(run.id)
                 interrupted, reason = True, "interrupted"
-        store.finish_run(run.id, reason, found, finished=not interrupted)
+        store.finish_run(run.id, reason, found, finished=not interrupted and session.decided)
     return Result(task, run, tuple(trials), tuple(found), reason, interrupted)
 
 
@@ -177,6 +179,7 @@ class _Session:
     budget_s: float
     most: int
     reason: str = ""
+    decided: bool = False
 
     def run(self, run_id: str) -> list[Plan]:
         """Search, explain, race, and return the plans, the winner first."""
@@ -189,11 +192,15 @@ class _Session:
             try:
                 plans = self._raced(run_id, candidates)
             except CutOffError:
-                self.reason = "the budget ended before the last round, so this plan was not raced against the baseline"
+                self.reason = (
+                    "the budget ended before the last round, so this plan is not raced yet (the same command goes on)"
+                )
                 return self.screened_plans(run_id, without=fallen)
             if plans:
+                self.decided = True
                 return plans
             fallen |= {*candidates}
+        self.decided = True
         self.reason = "nothing that was tried is faster than the unmodified pipeline and as good"
         return []
 
@@ -213,12 +220,13 @@ class _Session:
     def _explain(self, best: Recipe) -> None:
         """Try the best recipe without each of its knobs, where that was not done on the way."""
         best_ms = min(trial.median_ms for trial in self.trials if trial.feasible(self.task.tolerance))
+        deadline = self.deadline - RACING * self.budget_s
         for recipe in conclude.neighbours(best, self.space, self.trials):
-            if time.monotonic() > self.deadline - LAST_ROUND * self.budget_s * 0.8:
+            if time.monotonic() >= deadline:
                 return
             self.note(recipe)
             try:
-                self.note(self.evaluator.evaluate(len(self.trials), recipe, best_ms, self.deadline))
+                self.note(self.evaluator.evaluate(len(self.trials), recipe, best_ms, deadline))
             except CutOffError:
                 return
 

@@ -35,7 +35,7 @@ def test_a_misspelt_name_is_answered_with_the_near_one(text: str) -> None:
 @pytest.mark.parametrize(
     "text",
     ["runwayml/stable-diffusion-v1-5", "flux-dev", "/no/such/folder", "./nothing", "~nobody-of-that-name/model", "x" * 5000]
-    + ["a\0b", "https://example.org/model", "../../etc"],
+    + ["a\0b", "https://example.org/model"],
 )
 def test_what_is_neither_name_nor_folder_is_said_to_be_no_model(text: str) -> None:
     said = refused(text)

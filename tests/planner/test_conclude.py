@@ -101,6 +101,7 @@ class TestFinalists:
 
     def test_without_a_baseline_nothing_is_faster_than_it(self) -> None:
         assert finalists([trial_of(BF16, 70)], TOLERANCE) == []
+        assert finalists([trial_of(UNMODIFIED, None, outcome="crashed"), trial_of(BF16, 70)], TOLERANCE) == []
         assert finalists([], TOLERANCE) == []
 
 
@@ -161,6 +162,7 @@ def test_lossy_knobs_are_counted() -> None:
 
 RECIPES = [Recipe(turned={"number": number}) for number in range(8)]
 FIGURES = st.sampled_from([1.0, 2.0, 3.0, 4.0])
+PEAKS_MIB = st.none() | st.sampled_from([0.0, 1.0, 2.0, 3.0])
 
 
 @st.composite
@@ -171,7 +173,7 @@ def any_trials(draw: st.DrawFn) -> list[Trial]:
             recipe,
             draw(FIGURES),
             outcome=draw(st.sampled_from(["ok", "ok", "ok", "slow", "crashed"])),
-            peak_mib=draw(FIGURES | st.none()),
+            peak_mib=draw(PEAKS_MIB),
             quality=draw(st.none() | st.builds(quality_of, st.sampled_from([-0.5, 0.0]), st.sampled_from([29.9, 30.1]))),
         )
         for recipe in RECIPES[: draw(st.integers(0, len(RECIPES)))]
@@ -233,6 +235,11 @@ class TestScreenedPlan:
     def test_one_that_is_neither_has_none(self) -> None:
         assert screened_plan(SCOPE, "run", trial_of(INT8, 150, peak_mib=95), BASELINE) is None
         assert screened_plan(SCOPE, "run", trial_of(INT8, 100, peak_mib=100), BASELINE) is None
+
+    def test_one_that_needs_no_memory_worth_measuring_has_one(self) -> None:
+        plan = screened_plan(SCOPE, "run", trial_of(BF16, 50, peak_mib=0), BASELINE)
+        assert plan
+        assert plan.peak_memory_bytes == 0
 
     def test_calls_of_the_baseline_that_have_no_partner_are_left_out(self) -> None:
         few = trial_of(BF16, 50, samples=NOISE[:2])
