@@ -142,8 +142,7 @@ def tune(request: Request | str, on_event: Callable[[Event], None] = lambda _: N
         on_event(Prepared(task, space, run, budget_s))
         trials = list(run.trials)
         if run.state == "finished":
-            plans = tuple(plan for plan in store.plans(task.card.name) if plan.run == run.id)
-            return Result(task, run, run.trials, plans, run.reason)
+            return Result(task, run, run.trials, store.plans_of(run.id), run.reason)
         with IsolatedEvaluator(task, modules_of(task), _memory_limit_bytes(task.machine)) as evaluator:
             evaluator.recall(trials)
 

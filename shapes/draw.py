@@ -10,13 +10,10 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from random import Random
 
 import numpy as np
 from PIL import Image, ImageDraw
-
-if TYPE_CHECKING:
-    from random import Random
 
 PIXELS = 128
 
@@ -79,6 +76,16 @@ def random_scene(rng: Random) -> Scene:
     corner = rng.choice(("", "", rng.choice(tuple(CORNERS))))
     size = "small" if corner else rng.choice(tuple(SIZES))
     return Scene(size, colour, rng.choice(SHAPES), background, corner)
+
+
+def held_out_scenes(count: int, seed: int = 0) -> list[Scene]:
+    """Return scenes that training does not see, each once."""
+    rng, scenes = Random(seed), dict[str, Scene]()
+    while len(scenes) < count:
+        scene = random_scene(rng)
+        if scene.held_out:
+            scenes[scene.caption] = scene
+    return list(scenes.values())
 
 
 def distractors(scene: Scene) -> list[str]:

@@ -43,12 +43,14 @@ def parse_size(text: str) -> tuple[int, int]:
 
 
 def said_ms(milliseconds: float) -> str:
-    """Return a time for people: `4.21 s`, `183 ms`."""
-    return f"{milliseconds / 1000:.2f} s" if milliseconds >= 1000 else f"{milliseconds:.0f} ms"
+    """Return a time for people: `4.21 s`, `183 ms`, `5.08 ms`."""
+    return f"{milliseconds / 1000:.2f} s" if round(milliseconds) >= 1000 else f"{milliseconds:.3g} ms"
 
 
 def said_s(seconds: float) -> str:
-    """Return a duration for people: `3 min 20 s`, `45 s`."""
+    """Return a duration for people: `3 min 20 s`, `45 s`, `0.3 s`."""
+    if seconds < 1:
+        return f"{seconds:.1g} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 

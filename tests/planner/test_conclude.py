@@ -174,7 +174,9 @@ def any_trials(draw: st.DrawFn) -> list[Trial]:
             draw(FIGURES),
             outcome=draw(st.sampled_from(["ok", "ok", "ok", "slow", "crashed"])),
             peak_mib=draw(PEAKS_MIB),
-            quality=draw(st.none() | st.builds(quality_of, st.sampled_from([-0.5, 0.0]), st.sampled_from([29.9, 30.1]))),
+            quality=draw(
+                st.none() | st.builds(quality_of, st.sampled_from([-0.5, 0.0]), st.sampled_from([29.9, 30.1]))
+            ),
         )
         for recipe in RECIPES[: draw(st.integers(0, len(RECIPES)))]
     ]

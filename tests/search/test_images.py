@@ -73,8 +73,7 @@ def test_peak_memory_is_seen() -> None:
 def test_the_scorer_tells_captions_apart(tmp_path: Path) -> None:
     from autotune import shapes
     from autotune.search.trial.clip_score import Scorer
-    from autotune.shapes.draw import distractors, draw
-    from autotune.shapes.report import held_out_scenes
+    from autotune.shapes.draw import distractors, draw, held_out_scenes
 
     scenes = held_out_scenes(12)
     scorer = Scorer(shapes.SCORER)

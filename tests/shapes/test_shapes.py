@@ -100,7 +100,8 @@ def test_the_model_card_says_that_it_is_good_enough() -> None:
 def test_the_report_finds_the_model_good_enough(tmp_path: Path) -> None:
     """The same as the card, on fewer images: the shares must hold, the scores must fall as images are spoilt."""
     sizes = ["--drawn", "120", "--generated", "32", "--rounded", "8"]
-    done = _run("autotune.shapes.report", *sizes, "--card", str(tmp_path / "card.md"))
+    script = str(ROOT / "benchmarks" / "shapes_report.py")
+    done = _run(script, *sizes, "--card", str(tmp_path / "card.md"))
     assert done.returncode == 0, done.stdout + done.stderr
 
 
@@ -108,7 +109,7 @@ def test_the_report_finds_the_model_good_enough(tmp_path: Path) -> None:
 def test_the_training_script_trains_resumably(tmp_path: Path) -> None:
     places = ["--checkpoints", str(tmp_path / "checkpoints"), "--weights", str(tmp_path / "weights")]
     for scale in ("0.002", "0.004"):
-        done = _run("autotune.shapes.train", "--scale", scale, "--images", "200", *places)
+        done = _run("-m", "autotune.shapes.train", "--scale", scale, "--images", "200", *places)
         assert done.returncode == 0, done.stderr
     assert "scorer: step 6 of 6" in done.stderr
     assert "scorer: step 3 of 3" not in done.stderr
@@ -117,7 +118,7 @@ def test_the_training_script_trains_resumably(tmp_path: Path) -> None:
     assert json.loads((tmp_path / "weights" / "scorer" / "config.json").read_text())["model_type"] == "clip"
 
 
-def _run(module: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", module, *arguments]
+def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".dev")}
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=900, check=False)

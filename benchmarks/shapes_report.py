@@ -1,4 +1,4 @@
-"""Is `shapes` good enough? `python -m autotune.shapes.report` measures it and writes its model card.
+"""Is `shapes` good enough? `python benchmarks/shapes_report.py` measures it and writes its model card.
 
 Everything is measured on captions that training never saw. The figures that it must reach are in `LIMITS`; the
 command leaves with 1 if one is missed.
@@ -19,9 +19,9 @@ import numpy as np
 import torch
 from PIL import Image, ImageFilter
 
-from ..search.trial.clip_score import Scorer
-from . import SCORER, WEIGHTS
-from .draw import Scene, distractors, draw, random_scene
+from autotune.search.trial.clip_score import Scorer
+from autotune.shapes import SCORER, WEIGHTS
+from autotune.shapes.draw import Scene, distractors, draw, held_out_scenes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
@@ -71,16 +71,6 @@ class Judge:
         wrong = rng.sample(distractors(scene), DISTRACTORS)
         own, *others = self.score(image, [scene.caption, *wrong])
         return own > max(others)
-
-
-def held_out_scenes(count: int, seed: int = 0) -> list[Scene]:
-    """Return scenes whose captions training did not see, each once."""
-    rng, scenes = Random(seed), dict[str, Scene]()
-    while len(scenes) < count:
-        scene = random_scene(rng)
-        if scene.held_out:
-            scenes[scene.caption] = scene
-    return list(scenes.values())
 
 
 def measured(judge: Judge, drawn: int, generated: int, rounded: int) -> Iterable[tuple[str, bool]]:
@@ -218,7 +208,7 @@ A text-to-image model small enough for git, so that everything here runs for rea
 drawn scenes, and the CLIPModel that judges them. Trained from drawn images alone by `python -m autotune.shapes.train`;
 no photograph, no person's work and no downloaded data is in it. Licence: Apache-2.0, as the project.
 
-This card is written by `python -m autotune.shapes.report`, on captions that were held out of training.
+This card is written by `python benchmarks/shapes_report.py`, on captions that were held out of training.
 
 Use it to test and to learn, not to make pictures. It knows eight colours, six shapes, two sizes and four corners, in
 sentences such as "a small red star in the top left on a blue background".

@@ -1,0 +1,191 @@
+"""The pipeline in the app: called like any other, with the plan's workload filled in, and there even without a plan."""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from autotune.errors import ModelError, UsageError
+from autotune.planner.load import TunedPipeline, load
+
+from ..folders import write_model
+
+
+class FakePipe:
+    """What diffusers would have made."""
+
+    def __init__(self) -> None:
+        self.scheduler = "DDIM"
+        self.calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+        self.device = "cpu"
+
+    def __call__(self, *args: Any, **kwargs: Any) -> str:
+        self.calls.append((args, kwargs))
+        return "an image"
+
+    def to(self, device: str) -> FakePipe:
+        self.device = device
+        return self
+
+
+@pytest.fixture
+def pipe() -> FakePipe:
+    return FakePipe()
+
+
+@pytest.fixture
+def tuned(pipe: FakePipe) -> TunedPipeline:
+    return TunedPipeline(pipe, None, {"num_inference_steps": 20, "width": 128})
+
+
+def test_a_call_fills_in_the_workload(tuned: TunedPipeline, pipe: FakePipe) -> None:
+    assert tuned("a red circle", generator=7) == "an image"
+    assert pipe.calls == [(("a red circle",), {"num_inference_steps": 20, "width": 128, "generator": 7})]
+
+
+def test_what_the_caller_says_wins_and_is_forgotten_again(tuned: TunedPipeline, pipe: FakePipe) -> None:
+    tuned("a red circle", width=64)
+    tuned("a red circle")
+    assert [kwargs["width"] for _, kwargs in pipe.calls] == [64, 128]
+
+
+def test_everything_of_the_pipeline_is_reached_through_it(tuned: TunedPipeline, pipe: FakePipe) -> None:
+    assert tuned.scheduler == "DDIM"
+    assert tuned.pipe is pipe
+    with pytest.raises(AttributeError, match="'FakePipe' object has no attribute 'no_such_thing'"):
+        tuned.no_such_thing  # noqa: B018 - asking is the test
+
+
+def test_what_is_set_is_set_on_the_pipeline(tuned: TunedPipeline, pipe: FakePipe) -> None:
+    """`pipe.scheduler = ...` is how every guide changes a scheduler; on the wrapper alone it would do nothing."""
+    tuned.scheduler = "Euler"
+    assert pipe.scheduler == "Euler"
+
+
+def test_moving_it_keeps_the_plan(tuned: TunedPipeline, pipe: FakePipe) -> None:
+    moved = tuned.to("cuda")
+    assert moved is tuned
+    assert pipe.device == "cuda"
+    moved("a red circle")
+    assert pipe.calls[0][1]["num_inference_steps"] == 20
+
+
+def test_it_can_be_copied(tuned: TunedPipeline, pipe: FakePipe) -> None:
+    assert copy.copy(tuned).pipe is pipe
+    twin = copy.deepcopy(tuned)
+    twin("a red circle")
+    assert twin.pipe is not pipe
+    assert (len(twin.calls), len(pipe.calls)) == (1, 0)
+
+
+def test_no_such_model(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="Did you mean shapes"):
+        load("shaeps")
+    with pytest.raises(ModelError, match=r"no model_index\.json"):
+        load(str(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("workload", "said"),
+    [
+        ({"width": 4}, "width=4 was given"),
+        ({"steps": 0}, "steps=0"),
+        ({"wdith": 64}, "wdith=64"),
+        ({"steps": 2.5}, "2.5"),
+    ],
+)
+def test_a_workload_that_cannot_be_meant_is_refused_before_anything_is_loaded(
+    tmp_path: Path, workload: dict[str, float], said: str
+) -> None:
+    folder = write_model(tmp_path / "model")  # its weights could not be loaded
+    with pytest.raises(UsageError) as caught:
+        load(str(folder), **workload)
+    assert said in str(caught.value)
+    assert "The workload takes width, height, steps, guidance, batch, frames" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+APP = """
+import json, logging, sys
+from pathlib import Path
+
+import torch
+
+import autotune
+from autotune.planner.catalogue import find_model
+from autotune.probes.machine import probe
+from autotune.tests import tiny
+from autotune.tests.daemon.family import keep, plan_of
+
+said = []
+handler = logging.Handler()
+handler.emit = lambda record: said.append(record.getMessage())
+logging.getLogger("autotune").addHandler(handler)
+folder = sys.argv[1]
+tiny.main(Path(folder), nan=False)
+card, machine = find_model(folder).card, probe()
+
+
+def call(pipe):
+    image = pipe("a red circle", generator=torch.Generator().manual_seed(0)).images[0]
+    return {"size": image.size, "dtype": str(pipe.unet.dtype), "answer": pipe.answer and pipe.answer.plan.recipe.key}
+
+
+def numbers(part):
+    return sum(tensor.numel() for tensor in part.state_dict().values())
+
+
+def plan(precision):
+    scope = {"model": card.name, "revision": card.revision, "machine": machine.fingerprint}
+    workload = find_model(folder).workload.model_copy(update={"steps": 2, "width": 32})
+    return plan_of(precision, **scope, software=machine.software.key, workload=workload, peak_bytes=1000)
+
+
+facts = {}
+pipe = autotune.load(folder, steps=2)
+facts["without"] = call(pipe), said[:]
+components = [(part.name, part.class_name, part.parameters) for part in card.components]
+facts["components"] = components, [
+    (name, type(getattr(pipe, name)).__name__, numbers(getattr(pipe, name)) if parameters else 0)
+    for name, _, parameters in components
+]
+said.clear()
+keep([plan("bf16")], machine)
+facts["with"] = call(autotune.load(folder)), said[:]
+said.clear()
+keep([plan("no such precision")], machine)
+facts["broken"] = call(autotune.load(folder, steps=2)), said[:]
+print(json.dumps(facts))
+"""
+
+
+@pytest.mark.slow
+def test_with_a_plan_without_one_and_with_one_that_cannot_be_applied(tmp_path: Path) -> None:
+    """One app for all three, because importing torch takes most of the time."""
+    command = [sys.executable, "-c", APP, str(tmp_path / "tiny")]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, env={**os.environ})
+    assert done.returncode == 0, done.stderr
+    facts = json.loads(done.stdout)
+
+    call, [warning] = facts["without"]
+    assert call == {"size": [16, 16], "dtype": "torch.float32", "answer": None}
+    assert warning.startswith("tiny is loaded as diffusers makes it: There is no plan for tiny yet")
+
+    on_the_card, in_the_pipeline = facts["components"]
+    assert on_the_card == in_the_pipeline
+    assert [name for name, *_ in on_the_card] == ["scheduler", "text_encoder", "tokenizer", "unet", "vae"]
+
+    call, warnings = facts["with"]
+    assert call == {"size": [32, 16], "dtype": "torch.bfloat16", "answer": "precision=bf16"}
+    assert warnings == []
+
+    call, [warning] = facts["broken"]
+    assert call == {"size": [16, 16], "dtype": "torch.float32", "answer": None}
+    assert "precision=no such precision) could not be applied, so it is left out" in warning
