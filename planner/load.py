@@ -112,7 +112,7 @@ def _assembled(model: Model, recipe: Recipe, workload: Workload, device: str) ->
         card=model.card,
         workload=workload,
         device=device,
-        artifacts=cache_dir() / "artifacts",
+        artifacts=cache_dir(make=False) / "artifacts",
         software=probe_software().key,
         calibration_prompts=model.calibration_prompts,
     )

@@ -122,7 +122,7 @@ def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
         scorer=scorer,
         scorer_id=scorer_id(scorer) if scorer else "",
         tolerance=request.tolerance,
-        artifacts=cache_dir() / "artifacts",
+        artifacts=cache_dir(make=False) / "artifacts",
     )
     return task, request.budget_s or model.budget_s
 
@@ -234,7 +234,7 @@ class _Session:
         count = self.task.screening + len(lanes[0].samples_ms)
         qualities: dict[Recipe, Quality | None] = {}
         for lane in lanes[1:]:
-            if lane.samples_ms:
+            if lane.samples_ms and not lane.fell_out:
                 qualities[lane.recipe] = self._quality(lane.recipe, count)
         best = conclude.winner(lanes, qualities, self.task.tolerance)
         others = self.screened_plans(run_id, without={lane.recipe for lane in lanes})

@@ -29,6 +29,7 @@ def study(  # noqa: PLR0913 - all that decides how long it goes on
     """
     trials = list(known)
     for trial in trials:
+        _check_baseline(trial)
         sampler.tell(trial)
     while len(trials) < most and time.monotonic() < deadline:
         recipe = sampler.ask() if trials else UNMODIFIED
@@ -43,6 +44,10 @@ def study(  # noqa: PLR0913 - all that decides how long it goes on
         trials.append(trial)
         sampler.tell(trial)
         yield trial
-        if recipe == UNMODIFIED and trial.outcome != "ok":
-            msg = f"The unmodified pipeline cannot be measured here ({trial.outcome}): {trial.detail}"
-            raise UnfitError(msg)
+        _check_baseline(trial)
+
+
+def _check_baseline(trial: Trial) -> None:
+    if trial.recipe == UNMODIFIED and trial.outcome != "ok":
+        msg = f"The unmodified pipeline cannot be measured here ({trial.outcome}; --fresh tries again): {trial.detail}"
+        raise UnfitError(msg)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from autotune.planner.choose import Wish, choose
 from autotune.planner.cli import tables
 from autotune.planner.tune import Result
 from autotune.probes.machine import Machine
@@ -16,6 +17,7 @@ from autotune.search.plan import Gain
 from autotune.search.recipe import Recipe
 from autotune.store.places import data_dir
 
+from ..daemon.family import FAMILY, GIB, MIDDLE
 from ..daemon.family import MACHINE as WITH_GPU
 from ..store.samples import MACHINE
 from .results import (
@@ -173,6 +175,24 @@ def test_quality_is_judged_by_the_tolerance_of_the_scope(said: Read) -> None:
     scope = plan_of().scope.model_copy(update={"tolerance": 0.05})
     text = said(tables.print_result, result_of(plan_of(scope=scope, quality=quality_of(-1.0))))
     assert "95 % bound -1.00 (at least -1.50 is asked; 2 pairs)" in text
+
+
+def test_an_answer_says_why_it_is_this_one_and_what_is_safer(said: Read) -> None:
+    text = said(tables.print_answer, choose(FAMILY, WITH_GPU, {"cpu": 3 * GIB}, "0123"))
+    assert text.startswith("shapes: precision=int8\nFastest of 3 plans that fits the 3.0 GiB of memory")
+    assert "2.50 times as fast as the unmodified pipeline" in text
+    assert "If memory runs short: precision=int4, which needs 1.1 GiB." in text
+    assert f"Measured, 128x128, 20 steps, guidance 4, on 2026-11-22, plan {MIDDLE.id}." in text
+    assert "Stale" not in text
+
+
+def test_an_answer_that_is_stale_or_for_another_workload_says_so(said: Read) -> None:
+    text = said(tables.print_answer, choose(FAMILY, WITH_GPU, {"cpu": GIB}, "new", Wish(steps=8)))
+    assert "Stale: model revision 0123 -> new." in text
+    assert "You asked for 128x128, 8 steps, guidance 4, and this was tuned for 128x128, 20 steps" in text
+    assert "may not fit" in text
+    assert "If memory runs short" not in text
+    assert "Borrowed, 128x128" in text
 
 
 def test_a_machine(said: Read) -> None:

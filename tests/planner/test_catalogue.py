@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -50,6 +51,16 @@ def test_a_file_is_no_folder(tmp_path: Path) -> None:
 
 def test_a_folder_without_a_model_is_no_model(tmp_path: Path) -> None:
     assert "it has no model_index.json" in refused(str(tmp_path))
+
+
+def test_a_folder_that_may_not_be_entered_is_not_said_to_be_missing(folder: Path) -> None:
+    folder.parent.chmod(0)
+    try:
+        if os.access(folder, os.F_OK):
+            pytest.skip("root may enter everywhere")
+        assert "Permission denied" in refused(str(folder))
+    finally:
+        folder.parent.chmod(0o700)
 
 
 def test_a_folder_is_a_model(folder: Path) -> None:

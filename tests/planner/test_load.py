@@ -102,7 +102,7 @@ def test_no_such_model(tmp_path: Path) -> None:
     ],
 )
 def test_a_workload_that_cannot_be_meant_is_refused_before_anything_is_loaded(
-    tmp_path: Path, workload: dict[str, float], said: str
+    tmp_path: Path, workload: dict[str, Any], said: str
 ) -> None:
     folder = write_model(tmp_path / "model")  # its weights could not be loaded
     with pytest.raises(UsageError) as caught:
@@ -113,7 +113,7 @@ def test_a_workload_that_cannot_be_meant_is_refused_before_anything_is_loaded(
 
 
 APP = """
-import json, logging, sys
+import json, logging, os, sys
 from pathlib import Path
 
 import torch
@@ -162,6 +162,10 @@ facts["with"] = call(autotune.load(folder)), said[:]
 said.clear()
 keep([plan("no such precision")], machine)
 facts["broken"] = call(autotune.load(folder, steps=2)), said[:]
+said.clear()
+Path(folder, "file").touch()
+os.environ["AUTOTUNE_HOME"] = str(Path(folder, "file"))
+facts["homeless"] = call(autotune.load(folder, steps=2)), said[:]
 print(json.dumps(facts))
 """
 
@@ -189,3 +193,7 @@ def test_with_a_plan_without_one_and_with_one_that_cannot_be_applied(tmp_path: P
     call, [warning] = facts["broken"]
     assert call == {"size": [16, 16], "dtype": "torch.float32", "answer": None}
     assert "precision=no such precision) could not be applied, so it is left out" in warning
+
+    call, [warning] = facts["homeless"]
+    assert call["size"] == [16, 16]
+    assert warning.startswith("tiny is loaded as diffusers makes it")

@@ -170,6 +170,11 @@ def folder_in_place_of(name: str) -> Spoil:
     return spoil
 
 
+def file_in_place(folder: Path) -> None:
+    shutil.rmtree(folder)
+    folder.write_text("")
+
+
 def broken_link(folder: Path) -> None:
     (folder / "unet" / "extra.json").symlink_to(folder / "nowhere")
 
@@ -186,7 +191,7 @@ def canary(folder: Path) -> Path:
 BAD_FOLDERS: dict[str, tuple[Spoil, str]] = {
     "no folder": (shutil.rmtree, "is not a diffusers model folder: it has no model_index.json"),
     "no index": (lambda folder: (folder / "model_index.json").unlink(), "it has no model_index.json"),
-    "a file": (lambda folder: shutil.rmtree(folder) or folder.write_text(""), "it has no model_index.json"),
+    "a file": (file_in_place, "it has no model_index.json"),
     "broken JSON": (text("model_index.json", '{"_class_name": '), "cannot be read as JSON"),
     "no UTF-8": (content("model_index.json", b"\xff\xfe{}"), "cannot be read as JSON"),
     "a list": (text("model_index.json", "[1, 2]"), "should hold a JSON object, but holds a list"),

@@ -144,6 +144,8 @@ def test_a_baseline_that_fails_ends_it() -> None:
 
     with pytest.raises(UnfitError, match="out_of_memory"):
         run(Broken())
+    with pytest.raises(UnfitError, match="--fresh"):
+        run(Formula(), known=(trial_of(0, UNMODIFIED, outcome="out_of_memory"),))
 
 
 @pytest.mark.parametrize("seed", range(5))
