@@ -221,7 +221,7 @@ class _Session:
         best_ms = min(trial.median_ms for trial in self.trials if trial.feasible(self.task.tolerance))
         deadline = self.deadline - RACING * self.budget_s
         for recipe in conclude.neighbours(best, self.space, self.trials):
-            if time.monotonic() >= deadline:
+            if time.monotonic() >= deadline or len(self.trials) >= self.most:
                 return
             self.note(recipe)
             try:

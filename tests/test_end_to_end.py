@@ -217,6 +217,8 @@ def test_a_local_folder_is_tuned_for_latency_alone(tmp_path: Path) -> None:
     assert done.returncode in {0, 3}, done.stderr
     assert "not measured" in done.stdout or "No plan" in done.stdout
     assert "Traceback" not in done.stderr
+    with user.store() as store:
+        assert len(store.runs("tiny")[0].trials) == 5
 
 
 def _until_trials(tuning: subprocess.Popen[str], count: int) -> Iterator[dict[str, Any]]:
