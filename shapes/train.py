@@ -118,7 +118,7 @@ def train_unet(course: Course) -> None:
     states = text_states(course)
     full = latents(course, PIXELS)  # first, because the scale is taken from these
     half = latents(course, PIXELS // 2)
-    first = course.steps(2000)
+    first = course.steps(3200)
 
     def loss(step: int, rng: np.random.Generator) -> torch.Tensor:
         (values, owners), count = (half, 32) if step < first else (full, 16)
@@ -131,7 +131,7 @@ def train_unet(course: Course) -> None:
         guess = model(noisy, steps, condition).sample.float()
         return functional.mse_loss(guess, scheduler.get_velocity(latent, noise, steps))
 
-    run(course, "unet", model, loss, steps=first + course.steps(700), rate=6e-4, average=0.998)
+    run(course, "unet", model, loss, steps=first + course.steps(600), rate=6e-4, average=0.998)
 
 
 def export(course: Course) -> None:
