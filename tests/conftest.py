@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from functools import cache
 from pathlib import Path
 
@@ -13,6 +14,9 @@ LINK = Path(__file__).parents[1] / ".dev"
 
 # These are read when the libraries are imported, which a fixture would come too late for.
 os.environ |= {"HF_HUB_OFFLINE": "1", "HF_HUB_DISABLE_TELEMETRY": "1", "NNCF_CI": "1"}  # NNCF_CI: sends nothing
+
+# A run in the background ignores Ctrl-C, and would hand that on to the children that tests interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 settings.register_profile("ci", deadline=None)  # a busy machine is slow, not wrong
 settings.load_profile("ci")

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -45,9 +46,14 @@ class User:
             command, env=self.environment, capture_output=True, text=True, timeout=limit_s, check=False
         )
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        pipe = subprocess.PIPE
-        return subprocess.Popen([*AUTOTUNE, *arguments], env=self.environment, stdout=pipe, stderr=pipe, text=True)
+    @contextmanager
+    def start(self, *arguments: str) -> Iterator[subprocess.Popen[str]]:
+        pipe, command = subprocess.PIPE, [*AUTOTUNE, *arguments]
+        with subprocess.Popen(command, env=self.environment, stdout=pipe, stderr=pipe, text=True) as running:
+            try:
+                yield running
+            finally:
+                running.kill()
 
     def python(self, program: str) -> str:
         command = [sys.executable, "-c", program]

@@ -425,9 +425,12 @@ def test_a_signal_ends_it_with_a_code_of_its_own(number: signal.Signals, code: i
     command = [*AUTOTUNE, "serve", "--port", "0"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout
-        assert "autotune listens on" in child.stdout.readline()
-        child.send_signal(number)
-        _, err = child.communicate(timeout=30)
+        try:
+            assert "autotune listens on" in child.stdout.readline()
+            child.send_signal(number)
+            _, err = child.communicate(timeout=30)
+        finally:
+            child.kill()
     assert child.returncode == code
     assert "Traceback" not in err
     assert not [file for file in files_below(tmp_path) if file.endswith("daemon.json")]
