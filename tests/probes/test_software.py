@@ -65,4 +65,15 @@ def test_json_brings_the_same_back(software: Software) -> None:
 @given(softwares, names, st.text())
 def test_another_version_is_another_key(software: Software, name: str, version: str) -> None:
     other = software.model_copy(update={"versions": software.versions | {name: version}})
-    assert (other.key == software.key) is (other == software)
+    tuner_alone = name in {"autotune", "optuna"}  # they look for plans, and do not run them
+    assert (other.key == software.key) is (tuner_alone or other == software)
+
+
+def test_the_compiler_counts_only_with_its_headers(tmp_path: Path) -> None:
+    def found(headers: Path) -> str:
+        return probe_software(which=lambda _: "/usr/bin/g++", headers=headers).cxx_compiler
+
+    assert found(tmp_path) == ""
+    (tmp_path / "Python.h").touch()
+    assert found(tmp_path) == "/usr/bin/g++"
+    assert probe_software(which=lambda _: None, headers=tmp_path).cxx_compiler == ""
