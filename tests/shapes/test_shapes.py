@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -115,19 +114,6 @@ def test_the_report_finds_the_model_good_enough(tmp_path: Path) -> None:
     script = str(ROOT / "benchmarks" / "shapes_report.py")
     done = _run(script, *sizes, "--card", str(tmp_path / "card.md"))
     assert done.returncode == 0, done.stdout + done.stderr
-
-
-@pytest.mark.slow
-def test_the_training_script_trains_resumably(tmp_path: Path) -> None:
-    places = ["--checkpoints", str(tmp_path / "checkpoints"), "--weights", str(tmp_path / "weights")]
-    for scale in ("0.002", "0.004"):
-        done = _run("-m", "autotune.shapes.train", "--scale", scale, "--images", "200", *places)
-        assert done.returncode == 0, done.stderr
-    assert "scorer: step 6 of 6" in done.stderr
-    assert "scorer: step 3 of 3" not in done.stderr
-    card = read_model(tmp_path / "weights" / "pipeline")
-    assert card.denoiser.parameters == read_model(shapes.WEIGHTS).denoiser.parameters
-    assert json.loads((tmp_path / "weights" / "scorer" / "config.json").read_text())["model_type"] == "clip"
 
 
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
