@@ -12,6 +12,7 @@ import os
 import sys
 import tempfile
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -29,7 +30,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as home:
         os.environ["AUTOTUNE_HOME"] = home
         task, _ = task_of(Request(model="shapes"), probe())
-        bench = task.order(Recipe(turned={"compile": "openvino", "quantization": "nncf_int8"})).bench()
+        bench = task.order(Recipe(turned={"compile": "openvino", "quantization": "nncf_int8"}), Path(home)).bench()
         pipe = load_pipeline(bench.card, dtype=torch.float32)
         calls = knob._recorded_calls(pipe, "unet", bench, everything=True)
         unseen = replace(bench, calibration_prompts=task.prompts[:2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
@@ -76,51 +77,64 @@ def raced_plan(  # noqa: PLR0913 - a plan has that many sides
     gains: tuple[Gain, ...],
 ) -> Plan:
     """Return the plan of a recipe that ran the last round against the baseline."""
-    ratio, low, high = speedup(baseline.samples_ms, lane.samples_ms)
-    return Plan(
-        scope=scope,
-        recipe=lane.recipe,
-        latency=Latency(samples_ms=tuple(lane.samples_ms)),
-        baseline_latency=Latency(samples_ms=tuple(baseline.samples_ms)),
-        speedup=ratio,
-        speedup_low=low,
-        speedup_high=high,
-        raced=True,
-        load_s=lane.facts["load_s"],
-        cold_s=lane.facts["cold_s"],
-        peak_memory_bytes=lane.facts["peak_memory_bytes"],
-        baseline_peak_memory_bytes=baseline.facts["peak_memory_bytes"],
-        quality=quality,
-        gains=gains,
-        run=run,
-        created_at=_now(),
-    )
+    own, other = (_Run(tuple(one.samples_ms), **one.facts) for one in (lane, baseline))
+    return _plan(scope, run, lane.recipe, own, other, quality=quality, gains=gains, raced=True)
 
 
 def screened_plan(scope: Scope, run: str, trial: Trial, baseline: Trial, gains: tuple[Gain, ...] = ()) -> Plan | None:
     """Return the plan of a recipe that was only tried; None if it is neither faster nor smaller than the baseline."""
+    own, other = _run_of(trial), _run_of(baseline)
+    if own is None or other is None:
+        return None
+    plan = _plan(scope, run, trial.recipe, own, other, quality=trial.quality, gains=gains, raced=False)
+    smaller = plan.peak_memory_bytes <= SMALLER * plan.baseline_peak_memory_bytes
+    return plan if plan.speedup_low > 1 or smaller else None
+
+
+@dataclass(frozen=True)
+class _Run:
+    """How a recipe ran, in a trial or in the last round."""
+
+    samples_ms: tuple[float, ...]
+    load_s: float
+    cold_s: float
+    peak_memory_bytes: int
+
+
+def _run_of(trial: Trial) -> _Run | None:
     if trial.latency is None or trial.peak_memory_bytes is None:
         return None
-    if baseline.latency is None or baseline.peak_memory_bytes is None:
-        return None
-    count = min(len(trial.latency.samples_ms), len(baseline.latency.samples_ms))
-    ratio, low, high = speedup(baseline.latency.samples_ms[:count], trial.latency.samples_ms[:count])
-    if low <= 1 and trial.peak_memory_bytes > SMALLER * baseline.peak_memory_bytes:
-        return None
+    return _Run(trial.latency.samples_ms, trial.load_s or 0.0, trial.cold_s or 0.0, trial.peak_memory_bytes)
+
+
+def _plan(  # noqa: PLR0913 - a plan has that many sides
+    scope: Scope,
+    run: str,
+    recipe: Recipe,
+    own: _Run,
+    baseline: _Run,
+    *,
+    quality: Quality | None,
+    gains: tuple[Gain, ...],
+    raced: bool,
+) -> Plan:
+    """Return the plan, its speed-up taken from as many calls of the one as of the other."""
+    count = min(len(own.samples_ms), len(baseline.samples_ms))
+    ratio, low, high = speedup(baseline.samples_ms[:count], own.samples_ms[:count])
     return Plan(
         scope=scope,
-        recipe=trial.recipe,
-        latency=trial.latency,
-        baseline_latency=baseline.latency,
+        recipe=recipe,
+        latency=Latency(samples_ms=own.samples_ms),
+        baseline_latency=Latency(samples_ms=baseline.samples_ms),
         speedup=ratio,
         speedup_low=low,
         speedup_high=high,
-        raced=False,
-        load_s=trial.load_s or 0.0,
-        cold_s=trial.cold_s or 0.0,
-        peak_memory_bytes=trial.peak_memory_bytes,
+        raced=raced,
+        load_s=own.load_s,
+        cold_s=own.cold_s,
+        peak_memory_bytes=own.peak_memory_bytes,
         baseline_peak_memory_bytes=baseline.peak_memory_bytes,
-        quality=trial.quality,
+        quality=quality,
         gains=gains,
         run=run,
         created_at=_now(),

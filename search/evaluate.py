@@ -58,7 +58,7 @@ class IsolatedEvaluator:
 
     def __enter__(self) -> Self:
         """Start the template, and a folder for images."""
-        self._folder = Path(tempfile.mkdtemp(prefix="autotune-images-"))
+        self._folder = Path(tempfile.mkdtemp(prefix="autotune-tuning-"))
         self.template.__enter__()
         return self
 
@@ -121,7 +121,7 @@ class IsolatedEvaluator:
 
     def opened(self, recipe: Recipe, deadline: float, facts: dict[str, Any]) -> TrialProcess:
         """Return a process with the recipe's pipeline loaded and warm; what it needs is built first, in another one."""
-        order = self.task.order(recipe).model_dump(mode="json")
+        order = self.task.order(recipe, self._place(recipe, "compiled")).model_dump(mode="json")
         if builds(recipe):
             with self.template.fork() as process:
                 process.ask({"do": "build", "order": order}, self._limit(BUILD_LIMIT_S, deadline))
@@ -141,7 +141,7 @@ class IsolatedEvaluator:
             "do": "run",
             "prompts": [self.task.prompts[index] for index in prompts],
             "seeds": [self.task.seeds[index] for index in prompts],
-            "folder": str(self._images(recipe)),
+            "folder": str(self._place(recipe, "images")),
         }
         call_s = CALL_FLOOR_S + CALL_LIMIT * (self._baseline_ms or 3_600_000) / 1000
         answer = process.ask(command, self._limit(call_s * len(prompts), deadline))
@@ -168,28 +168,39 @@ class IsolatedEvaluator:
             command = {
                 "do": "score",
                 "scorer": str(self.task.scorer),
-                "files": [str(self._images(recipe) / f"{self.task.seeds[index]}.png") for index in missing],
+                "files": [str(self._place(recipe, "images") / f"{self.task.seeds[index]}.png") for index in missing],
                 "prompts": [self.task.prompts[index] for index in missing],
             }
-            self._scorer = self._scorer or self.template.fork()
             try:
-                answer = self._scorer.ask(command, self._limit(SCORE_LIMIT_S, deadline))
+                scores = self._asked_scorer(command, deadline)
             except TrialFailure as failure:
-                self._drop_scorer()
                 if time.monotonic() >= deadline:
                     raise
                 msg = f"The scorer in {self.task.scorer} could not score the images of {recipe}. {failure.detail}"
                 raise TrialProcessError(msg) from failure
-            self._scores |= {(recipe.key, index): score for index, score in zip(missing, answer["scores"], strict=True)}
+            self._scores |= {(recipe.key, index): score for index, score in zip(missing, scores, strict=True)}
         return [self._scores[recipe.key, index] for index in range(count)]
+
+    def _asked_scorer(self, command: dict[str, Any], deadline: float) -> list[float]:
+        """Return the scores; a scorer that an earlier call started may have been killed since, and is replaced."""
+        standing = self._scorer is not None
+        self._scorer = self._scorer or self.template.fork()
+        try:
+            scores: list[float] = self._scorer.ask(command, self._limit(SCORE_LIMIT_S, deadline))["scores"]
+        except TrialFailure:
+            self._drop_scorer()
+            if standing and time.monotonic() < deadline:
+                return self._asked_scorer(command, deadline)
+            raise
+        return scores
 
     def _drop_scorer(self) -> None:
         if self._scorer:
             self._scorer.__exit__()
             self._scorer = None
 
-    def _images(self, recipe: Recipe) -> Path:
-        return self._folder / (recipe.key.replace(" ", "_"))
+    def _place(self, recipe: Recipe, what: str) -> Path:
+        return self._folder / recipe.key.replace(" ", "_") / what
 
     @staticmethod
     def _limit(limit_s: float, deadline: float) -> float:

@@ -77,8 +77,8 @@ class Task:
             tolerance=self.tolerance,
         )
 
-    def order(self, recipe: Recipe) -> Order:
-        """Return what a trial process is told to do for `recipe`."""
+    def order(self, recipe: Recipe, compiled: Path) -> Order:
+        """Return what a trial process is told to do for `recipe`; compiled: where its inductor may leave things."""
         return Order(
             recipe=recipe,
             card=self.card,
@@ -86,6 +86,7 @@ class Task:
             device=self.device,
             threads=self.machine.cpu.allowed_cores,
             artifacts=str(self.artifacts),
+            compiled=str(compiled),
             software=self.machine.software.key,
             calibration_prompts=self.calibration_prompts,
         )

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from .architecture import new_scorer, new_vae, text_encoder_of
-from .draw import PIXELS, Scene, draw, random_scene
+from .draw import CORNERS, PIXELS, Scene, draw, random_scene
 from .vocabulary import MAX_TOKENS, tokenizer
 
 if TYPE_CHECKING:
@@ -105,6 +105,21 @@ def latents(course: Course, pixels: int) -> tuple[torch.Tensor, torch.Tensor]:
         torch.save(torch.cat(parts), file)
     rows = torch.arange(course.images) + (1 if pixels < PIXELS else 1 + course.images)
     return torch.load(file, weights_only=True) * latent_scale(course), rows
+
+
+def near(course: Course, values: torch.Tensor, owners: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return the half of each side of full-size `latents` that holds the thing, where that is small, and its row.
+
+    A step costs a quarter, and the outline of a small thing is all there; what is in a corner stays towards it.
+    """
+    side = values.shape[-1] // 2
+    scenes = _training_scenes(course.images, seed=PIXELS)
+    small = [(i, CORNERS.get(scene.corner, (0.5, 0.5))) for i, scene in enumerate(scenes) if scene.size == "small"]
+    cut = []
+    for i, place in small:
+        x, y = (round(2 * side * at - side * min(max(at, 0.36), 0.64)) for at in place)
+        cut.append(values[i, :, y : y + side, x : x + side])
+    return torch.stack(cut), owners[[i for i, _ in small]]
 
 
 def latent_scale(course: Course) -> float:

@@ -2,11 +2,11 @@
 
 Four stages, each resumable (a checkpoint every few minutes): the autoencoder,
 the CLIP scorer (whose text half is also the pipeline's text encoder), the UNet, and the export as
-safetensors. Everything is seeded; a CPU with two cores needs about an hour and a half.
+safetensors. Everything is seeded; a CPU with two cores needs about two hours.
 
-The UNet first learns on images of half the side (a quarter of the cost), then on the full size, as SDXL
-did (arXiv:2307.01952, section 2.5). Its noise schedule ends in pure noise (arXiv:2305.08891), without
-which plain backgrounds come out grey.
+The UNet first learns on images of half the side (a quarter of the cost), then, as SDXL did
+(arXiv:2307.01952, section 2.5), on the full size, and there mostly on cuts around small things, whose outlines are
+hardest. Its noise schedule ends in pure noise (arXiv:2305.08891), without which plain backgrounds come out grey.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from torch.nn import functional
 from . import WEIGHTS
 from .architecture import PREPROCESSOR, SCHEDULER, new_scorer, new_unet, new_vae, text_encoder_of
 from .draw import BACKGROUNDS, COLOURS, CORNERS, PIXELS, SHAPES, SIZES, Scene, distractors, held_out
-from .lessons import Course, cuts, drawings, latent_scale, latents, normalised, text_states, tokens
+from .lessons import Course, cuts, drawings, latent_scale, latents, near, normalised, text_states, tokens
 from .vocabulary import tokenizer
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def _attributes(scene: Scene) -> list[int]:
 
 
 def train_unet(course: Course) -> None:
-    """Train the denoiser on latents: a first stage on half the side, a second on the full one."""
+    """Train the denoiser on latents: first on half the side, then by turns on cuts and on the full one."""
     from diffusers import DDIMScheduler
 
     model = new_unet()
@@ -118,10 +118,11 @@ def train_unet(course: Course) -> None:
     states = text_states(course)
     full = latents(course, PIXELS)  # first, because the scale is taken from these
     half = latents(course, PIXELS // 2)
+    cut = near(course, *full)
     first = course.steps(3200)
 
     def loss(step: int, rng: np.random.Generator) -> torch.Tensor:
-        (values, owners), count = (half, 32) if step < first else (full, 16)
+        (values, owners), count = (half, 32) if step < first else (cut, 32) if step % 4 else (full, 16)
         chosen = rng.integers(len(values), size=count)
         latent = values[chosen]
         condition = states[torch.where(torch.rand(count) < 0.1, 0, owners[chosen])]
@@ -131,7 +132,7 @@ def train_unet(course: Course) -> None:
         guess = model(noisy, steps, condition).sample.float()
         return functional.mse_loss(guess, scheduler.get_velocity(latent, noise, steps))
 
-    run(course, "unet", model, loss, steps=first + course.steps(600), rate=6e-4, average=0.998)
+    run(course, "unet", model, loss, steps=first + course.steps(4800), rate=6e-4, average=0.998)
 
 
 def export(course: Course) -> None:

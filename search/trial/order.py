@@ -12,7 +12,11 @@ from ..workload import Workload
 
 
 class Order(Value):
-    """One recipe on one bench. Paths are text, because JSON has nothing else."""
+    """One recipe on one bench. Paths are text, because JSON has nothing else.
+
+    compiled: a folder for what inductor compiles, of this recipe alone. A compiler that is killed leaves half a file,
+    which in a folder that trials share would fail the next that needs it ("file too short").
+    """
 
     recipe: Recipe
     card: ModelCard
@@ -20,6 +24,7 @@ class Order(Value):
     device: str
     threads: int
     artifacts: str
+    compiled: str
     software: str
     calibration_prompts: tuple[str, ...]
 

@@ -115,25 +115,35 @@ class Template:
             self._process.wait()
 
     def _fork(self) -> TrialProcess:
-        if not self._ready:
-            self._heard(START_LIMIT_S)
-            self._ready = True
         ours, theirs = socket.socketpair()
         log = tempfile.NamedTemporaryFile(dir=self._logs.name, suffix=".log", delete=False)  # noqa: SIM115 - outlives us
         try:
             with theirs, log:
-                request = json.dumps({"fork": True}).encode() + b"\n"
-                socket.send_fds(self._control, [request], [theirs.fileno(), log.fileno()])
-                pid = self._heard(10)["pid"]
+                answer = self._exchange({"fork": True}, 10, theirs.fileno(), log.fileno())
         except BaseException:
             ours.close()
             raise
-        return TrialProcess(self, pid, ours, Path(log.name), self._memory_limit_bytes)
+        return TrialProcess(self, answer["pid"], ours, Path(log.name), self._memory_limit_bytes)
 
     def end(self, pid: int, grace_s: float) -> int:
         """Kill a trial with all its children, and return its wait status (that of its own end if it had ended)."""
-        self._control.sendall(json.dumps({"end": pid, "grace_s": grace_s}).encode() + b"\n")
-        return int(self._heard(grace_s + 10)["status"])
+        return int(self._exchange({"end": pid, "grace_s": grace_s}, grace_s + 10)["status"])
+
+    def _exchange(self, request: dict[str, Any], limit_s: float, *descriptors: int) -> dict[str, Any]:
+        """Return the answer to a request. One that is broken off, by Ctrl-C too, is the last over this line.
+
+        Its answer may still be on the way, and would be taken for that of the next request. The template ends
+        when it is hung up on, and every trial with it.
+        """
+        try:
+            if not self._ready:
+                self._heard(START_LIMIT_S)
+                self._ready = True
+            socket.send_fds(self._control, [json.dumps(request).encode() + b"\n"], descriptors)
+            return self._heard(limit_s)
+        except BaseException:
+            self._control.close()
+            raise
 
     def _heard(self, limit_s: float) -> dict[str, Any]:
         self._control.settimeout(limit_s)

@@ -137,6 +137,7 @@ class Worker:
 
         self._order = Order.model_validate_json(json.dumps(order))
         torch.set_num_threads(self._order.threads)
+        os.environ["TORCHINDUCTOR_CACHE_DIR"] = self._order.compiled
         return self._order
 
     def _peak(self) -> dict[str, int]:

@@ -8,17 +8,19 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import psutil
 import pytest
 
 from autotune.errors import TrialProcessError, UnfitError
 from autotune.planner.tune import Request, task_of
-from autotune.probes.machine import Machine
+from autotune.probes.machine import Machine, probe
 from autotune.search import evaluate as evaluation
 from autotune.search.evaluate import CutOffError, IsolatedEvaluator
 from autotune.search.measured import Trial
 from autotune.search.race import race
 from autotune.search.recipe import UNMODIFIED, Recipe
 from autotune.search.study import study
+from autotune.shapes import SCORER
 
 from .conftest import MODULES
 
@@ -97,6 +99,29 @@ def test_a_scorer_that_is_none_is_not_blamed_on_the_recipe(task: Task, tmp_path:
     broken = replace(task, scorer=tmp_path / "scorer", scorer_id="broken")
     with IsolatedEvaluator(broken, MODULES) as evaluator, pytest.raises(TrialProcessError, match="could not score"):
         evaluator.evaluate(0, UNMODIFIED, math.inf, time.monotonic() + 60)
+
+
+def test_a_scorer_that_is_killed_is_replaced(task: Task) -> None:
+    judged = replace(task, scorer=SCORER, scorer_id="shapes")
+    with IsolatedEvaluator(judged, MODULES) as evaluator:
+        first = evaluator.evaluate(0, UNMODIFIED, math.inf, time.monotonic() + 60)
+        assert evaluator._scorer
+        psutil.Process(evaluator._scorer.pid).kill()
+        second = evaluator.evaluate(1, WORKS, math.inf, time.monotonic() + 60)
+    assert (first.outcome, second.outcome) == ("ok", "ok")
+    assert second.quality
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not probe().software.cxx_compiler, reason="inductor needs a C++ compiler")
+def test_what_inductor_leaves_is_the_recipes_own(task: Task) -> None:
+    """Half a file that a killed compiler leaves there fails no other recipe."""
+    compiled = Recipe(turned={"compile": "full"})
+    with IsolatedEvaluator(task, MODULES) as evaluator:
+        evaluator.opened(compiled, time.monotonic() + 300, {}).__exit__()
+        folder = evaluator._place(compiled, "compiled")
+        assert list(folder.rglob("*.so"))
+        assert folder != evaluator._place(Recipe(turned={"compile": "full", "precision": "bf16"}), "compiled")
 
 
 @pytest.mark.parametrize("together", [True, False])

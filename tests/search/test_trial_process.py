@@ -6,6 +6,7 @@ import os
 import signal
 import threading
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ from autotune.search.recipe import UNMODIFIED
 from autotune.search.trial.process import Template, TrialFailure, TrialProcess, trial_environment
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from autotune.search.task import Task
 
 
@@ -33,7 +36,7 @@ def misbehaving(template: Template, how: str, limit_s: float = 60) -> TrialFailu
 
 def loaded(template: Template, task: Task) -> TrialProcess:
     process = template.fork()
-    process.ask({"do": "load", "order": task.order(UNMODIFIED).model_dump(mode="json")}, 120)
+    process.ask({"do": "load", "order": task.order(UNMODIFIED, task.artifacts).model_dump(mode="json")}, 120)
     return process
 
 
@@ -140,6 +143,42 @@ def test_a_dead_template_is_replaced() -> None:
         template._process.wait()
         with template.fork() as process:
             assert psutil.pid_exists(process.pid)
+
+
+# what was open in the middle of a line of psutil's is closed by the garbage collector
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interruption_at_any_moment_leaves_the_next_trial_whole() -> None:
+    """Ctrl-C between a request and its answer: that answer must not be taken for the next request's."""
+    interruptions = 0
+    with Template(modules=()) as template:
+        for delay_ms in range(1, 25, 2):
+            try:
+                with interrupted_after(delay_ms / 1000), template.fork() as trial:
+                    not_understood(trial)
+            except KeyboardInterrupt:
+                interruptions += 1
+            with template.fork() as trial:
+                not_understood(trial)
+    assert interruptions, "all came too late to test anything"
+
+
+def not_understood(trial: TrialProcess) -> None:
+    with pytest.raises(TrialFailure, match="do_nothing"):
+        trial.ask({"do": "nothing"}, 30)
+
+
+@contextmanager
+def interrupted_after(seconds: float) -> Iterator[None]:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGALRM, interrupt)
+    try:
+        signal.setitimer(signal.ITIMER_REAL, seconds)
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, before)
 
 
 def test_trials_die_with_their_parent() -> None:
