@@ -32,9 +32,10 @@ def main() -> None:
         task, _ = task_of(Request(model="shapes"), probe())
         bench = task.order(Recipe(turned={"compile": "openvino", "quantization": "nncf_int8"}), Path(home)).bench()
         pipe = load_pipeline(bench.card, dtype=torch.float32)
-        calls = knob._recorded_calls(pipe, "unet", bench, everything=True)
+        made = knob._Made("unet", bench.workload)
+        calls = knob._recorded_calls(pipe, made, bench, everything=True)
         unseen = replace(bench, calibration_prompts=task.prompts[:2])
-        tests = knob._recorded_calls(pipe, "unet", unseen, everything=True)
+        tests = knob._recorded_calls(pipe, made, unseen, everything=True)
         with torch.no_grad():
             wanted = [pipe.unet(*args, **{**kwargs, "return_dict": False})[0] for args, kwargs in tests]
 

@@ -9,10 +9,10 @@ from pydantic import ValidationError
 
 from ..errors import AutotuneError, UsageError
 from ..probes.software import probe_software
-from ..search.assemble import assemble
+from ..search.assemble import assemble, calls
 from ..search.knobs import Bench
 from ..search.pipeline import call_arguments
-from ..search.recipe import UNMODIFIED, Recipe
+from ..search.recipe import UNMODIFIED
 from ..store.places import cache_dir
 from .catalogue import Model, find_model
 from .choose import Answer, Wish
@@ -27,7 +27,8 @@ log = logging.getLogger("autotune")
 class TunedPipeline:
     """A diffusers pipeline with a plan applied; everything that the pipeline has is reached through it.
 
-    Calling it fills in the workload that the plan is for (steps, guidance, size), which any argument overrides.
+    Calling it fills in the workload that the plan is for (steps, guidance, size), which any argument overrides;
+    a `callback_on_step_end` of the caller's takes the place of the one by which the plan ends guidance early.
     `answer` is the plan and its reason, None where the pipeline is unmodified because there was no plan.
     """
 
@@ -74,14 +75,15 @@ def load(model: str, *, max_memory_bytes: int | None = None, **workload: float) 
     answer = _answer(found, wish, max_memory_bytes)
     if answer:
         try:
-            pipe = _assembled(found, answer.plan.recipe, answer.plan.scope.workload, answer.plan.scope.device)
-            return TunedPipeline(pipe, answer, {**answer.call})
+            recipe, scope = answer.plan.recipe, answer.plan.scope
+            bench = _bench(found, scope.workload, scope.device)
+            return TunedPipeline(assemble(recipe, bench), answer, {**answer.call, **calls(recipe, bench)})
         except Exception as error:  # noqa: BLE001 - whatever a library that has changed says, the app gets its pipeline
             log.warning(
                 "The plan for %s (%s) could not be applied, so it is left out: %s", model, answer.plan.recipe, error
             )
     tuned_for = wish.over(found.workload)
-    return TunedPipeline(_assembled(found, UNMODIFIED, tuned_for, "cpu"), None, call_arguments(tuned_for))
+    return TunedPipeline(assemble(UNMODIFIED, _bench(found, tuned_for, "cpu")), None, call_arguments(tuned_for))
 
 
 def _wish(workload: dict[str, float]) -> Wish:
@@ -107,8 +109,8 @@ def _answer(model: Model, wish: Wish, max_memory_bytes: int | None) -> Answer | 
     return answer
 
 
-def _assembled(model: Model, recipe: Recipe, workload: Workload, device: str) -> Any:
-    bench = Bench(
+def _bench(model: Model, workload: Workload, device: str) -> Bench:
+    return Bench(
         card=model.card,
         workload=workload,
         device=device,
@@ -116,4 +118,3 @@ def _assembled(model: Model, recipe: Recipe, workload: Workload, device: str) ->
         software=probe_software().key,
         calibration_prompts=model.calibration_prompts,
     )
-    return assemble(recipe, bench)

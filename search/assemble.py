@@ -28,6 +28,15 @@ def build(recipe: Recipe, bench: Bench) -> None:
             knob.builds(choices_of(recipe), bench)
 
 
+def calls(recipe: Recipe, bench: Bench) -> dict[str, Any]:
+    """Return the keyword arguments that every call of the assembled pipeline must have."""
+    arguments: dict[str, Any] = {}
+    for knob in KNOBS:
+        if knob.name in recipe.turned:
+            arguments |= knob.calls(choices_of(recipe), bench)
+    return arguments
+
+
 def assemble(recipe: Recipe, bench: Bench) -> Any:
     """Return the diffusers pipeline of the bench's model, with every knob of the recipe turned."""
     import torch

@@ -12,9 +12,13 @@ if TYPE_CHECKING:
 KNOWN_GOOD: tuple[tuple[dict[str, Choice], str], ...] = (
     # CPU: one forward of an SD 1.5-sized UNet, times fp32 eager: 1.9 with bf16, 5.1 with int8 under OpenVINO
     ({"compile": "openvino", "precision": "bf16"}, "OpenVINO, bf16 hint"),
+    ({"compile": "openvino", "precision": "bf16", "guidance_cutoff": 0.5}, "half of the steps without guidance"),
     ({"compile": "openvino", "precision": "bf16", "quantization": "nncf_int8"}, "OpenVINO and NNCF int8"),
+    (
+        {"compile": "openvino", "precision": "bf16", "quantization": "nncf_int8", "guidance_cutoff": 0.5},
+        "all of these",
+    ),
     ({"compile": "openvino", "precision": "bf16", "tome_ratio": 0.25}, "OpenVINO, a quarter of the tokens merged"),
-    ({"compile": "openvino", "precision": "bf16", "quantization": "nncf_int8", "tome_ratio": 0.25}, "all of these"),
     ({"compile": "openvino"}, "OpenVINO in fp32, where bf16 is emulated"),
     # GPU: the ladder of https://github.com/huggingface/diffusion-fast, and what fits small cards
     ({"precision": "bf16", "compile": "full"}, "diffusion-fast: bf16 and torch.compile"),

@@ -44,6 +44,12 @@ RULES: tuple[Rule, ...] = (
         source="by definition",
     ),
     Rule(
+        "openvino_lays_out_memory",
+        lambda c: c["compile"] == "openvino" and c["memory_format"] != "contiguous",
+        because="OpenVINO lays out memory as it likes, whatever the torch module's format was",
+        source="https://docs.openvino.ai, CPU device (oneDNN blocked layouts)",
+    ),
+    Rule(
         "offload_or_full_compile",
         lambda c: c["compile"] == "full" and c["offload"] != "none",
         because="offload hooks break the one graph of a full compilation; regional compilation goes with them",

@@ -3,12 +3,22 @@
 from __future__ import annotations
 
 from .compile import COMPILE
+from .guidance import GUIDANCE_CUTOFF
 from .knob import Bench, Choices, Knob, Setting
+from .memory_format import MEMORY_FORMAT
 from .offload import OFFLOAD
 from .precision import PRECISION
 from .quantization import QUANTIZATION
 from .tome import TOME_RATIO
 
-KNOBS: tuple[Knob, ...] = (PRECISION, QUANTIZATION, TOME_RATIO, OFFLOAD, COMPILE)
+KNOBS: tuple[Knob, ...] = (
+    PRECISION,
+    MEMORY_FORMAT,
+    QUANTIZATION,
+    TOME_RATIO,
+    GUIDANCE_CUTOFF,
+    OFFLOAD,
+    COMPILE,
+)
 
 __all__ = ["KNOBS", "Bench", "Choices", "Knob", "Setting"]

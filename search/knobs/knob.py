@@ -53,7 +53,7 @@ def _accepts(choice: Choice, setting: Setting) -> str | None:
     return None
 
 
-def _loads_nothing(choices: Choices, bench: Bench) -> dict[str, Any]:
+def _adds_nothing(choices: Choices, bench: Bench) -> dict[str, Any]:
     del choices, bench
     return {}
 
@@ -67,10 +67,10 @@ class Knob:
     """One thing that can be turned. Its default leaves the pipeline exactly as diffusers made it.
 
     `refuses` says in words why a choice cannot be had in a setting. `loads` gives keyword arguments for
-    `DiffusionPipeline.from_pretrained`, `apply` works on the loaded pipeline; both are given all choices,
-    and are only asked when the knob is turned. `builds` makes artifacts ahead, in a process of its own, so that
-    neither their time nor their memory is counted as the pipeline's. `lossy` are the choices that can
-    change the image beyond rounding.
+    `DiffusionPipeline.from_pretrained`, `apply` works on the loaded pipeline, `calls` gives keyword arguments
+    for every call of it; all are given all choices, and are only asked when the knob is turned. `builds` makes
+    artifacts ahead, in a process of its own, so that neither their time nor their memory is counted as the
+    pipeline's. `lossy` are the choices that can change the image beyond rounding.
     """
 
     name: str
@@ -80,8 +80,9 @@ class Knob:
     source: str
     lossy: frozenset[Choice] = frozenset()
     refuses: Callable[[Choice, Setting], str | None] = field(default=_accepts)
-    loads: Callable[[Choices, Bench], dict[str, Any]] = field(default=_loads_nothing)
+    loads: Callable[[Choices, Bench], dict[str, Any]] = field(default=_adds_nothing)
     apply: Callable[[Any, Choices, Bench], None] = field(default=_leaves)
+    calls: Callable[[Choices, Bench], dict[str, Any]] = field(default=_adds_nothing)
     builds: Callable[[Choices, Bench], None] | None = None
 
     def __post_init__(self) -> None:

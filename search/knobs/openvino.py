@@ -1,7 +1,8 @@
 """OpenVINO: the denoiser and the VAE's decoder as static graphs, optionally in int8 by NNCF.
 
 A component is converted from one real call of it, so that any pipeline's denoiser can be: the tensors of
-the call become inputs, everything else is fixed. Converted graphs are artifacts: made once, in a process of
+the call become inputs, everything else is fixed. Where guidance ends early, the denoiser is called with two batch
+sizes and has a graph for each. Converted graphs are artifacts: made once, in a process of
 their own, and read by every later trial and by the app.
 
 Source: https://docs.openvino.ai (convert_model, CPU device, inference precision);
@@ -19,6 +20,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -29,6 +31,7 @@ from ..pipeline import call_pipeline, load_pipeline
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from ..workload import Workload
     from .knob import Bench, Choices
 
 CALIBRATION_CALLS = 24
@@ -42,7 +45,7 @@ log = logging.getLogger(__name__)
 
 def loads(choices: Choices, bench: Bench) -> dict[str, Any]:
     """Return an empty shell for the denoiser, so that its weights are not read for nothing."""
-    if not _folder(bench.card.denoiser.name, choices, bench).exists():
+    if not all(made.folder(choices, bench).exists() for made in _graphs(choices, bench)):
         return {}
     import diffusers
     import torch
@@ -55,40 +58,52 @@ def loads(choices: Choices, bench: Bench) -> dict[str, Any]:
 
 def build(choices: Choices, bench: Bench) -> None:
     """Convert what these choices need and is not there yet. Takes the memory of the pipeline in fp32, and more."""
-    missing = [part for part in _parts(bench) if not _folder(part, choices, bench).exists()]
+    missing = [made for made in _graphs(choices, bench) if not made.folder(choices, bench).exists()]
     if not missing:
         return
     pipe = _plain_pipeline(choices, bench)
-    for part in missing:
-        quantized = part != DECODER and choices["quantization"] == "nncf_int8"
-        calls = _recorded_calls(pipe, part, bench, everything=quantized)
-        graph = _converted(_part(pipe, part), calls[0])
+    for made in missing:
+        quantized = made.part != DECODER and choices["quantization"] == "nncf_int8"
+        calls = _recorded_calls(pipe, made, bench, everything=quantized)
+        graph = _converted(_part(pipe, made.part), calls[0])
         if quantized:
             graph = _quantized(graph, calls)
-        _save(graph, _folder(part, choices, bench))
+        _save(graph, made.folder(choices, bench))
 
 
 def apply(pipe: Any, choices: Choices, bench: Bench) -> None:
     """Put the compiled graphs in the place of the torch modules."""
     build(choices, bench)
-    for part in _parts(bench):
-        graph = Graph(_folder(part, choices, bench) / GRAPH_FILE, str(choices["precision"]))
-        *path, name = part.split(".")
-        owner = pipe
-        for step in path:
-            owner = getattr(owner, step)
-        setattr(owner, name, _stand_in(getattr(owner, name), graph, _loader(part, choices, bench)))
+    compiled: dict[str, list[Graph]] = {}
+    for made in _graphs(choices, bench):
+        graph = Graph(made.folder(choices, bench) / GRAPH_FILE, str(choices["precision"]))
+        compiled.setdefault(made.part, []).append(graph)
+    for part, graphs in compiled.items():
+        path, _, name = part.rpartition(".")
+        owner = _part(pipe, path) if path else pipe
+        setattr(owner, name, _stand_in(getattr(owner, name), graphs, _loader(part, choices, bench)))
 
 
-def _parts(bench: Bench) -> list[str]:
-    return [bench.card.denoiser.name] + [DECODER] * bench.card.has("vae")
+@dataclass(frozen=True)
+class _Made:
+    """One graph to be made: of which part, for the shapes that a workload gives it."""
+
+    part: str
+    workload: Workload
+
+    def folder(self, choices: Choices, bench: Bench) -> Path:
+        """Return where it lies: what the graph depends on is in the name, its precision is not."""
+        changes = [choices["quantization"], choices["tome_ratio"]] if self.part != DECODER else []
+        facts = [bench.card.revision, bench.software, self.workload.key, changes]
+        return bench.artifacts / "openvino" / f"{self.part}-{key_of(facts)}"
 
 
-def _folder(part: str, choices: Choices, bench: Bench) -> Path:
-    """Return where a converted part lies: what its graph depends on is in the name, its precision is not."""
-    changes = [choices["quantization"], choices["tome_ratio"]] if part != DECODER else []
-    facts = [bench.card.revision, bench.software, bench.workload.key, changes]
-    return bench.artifacts / "openvino" / f"{part}-{key_of(facts)}"
+def _graphs(choices: Choices, bench: Bench) -> list[_Made]:
+    denoiser, unguided = bench.card.denoiser.name, bench.workload.model_copy(update={"guidance": 1.0})
+    graphs = [_Made(denoiser, bench.workload)]
+    if choices["guidance_cutoff"] != 1.0:
+        graphs.append(_Made(denoiser, unguided))
+    return graphs + [_Made(DECODER, bench.workload)] * bench.card.has("vae")
 
 
 def _plain_pipeline(choices: Choices, bench: Bench) -> Any:
@@ -109,7 +124,7 @@ def _part(pipe: Any, part: str) -> Any:
     return pipe
 
 
-def _recorded_calls(pipe: Any, part: str, bench: Bench, *, everything: bool) -> list[tuple[Any, Any]]:
+def _recorded_calls(pipe: Any, made: _Made, bench: Bench, *, everything: bool) -> list[tuple[Any, Any]]:
     """Return the arguments of calls of a part, from real denoising: one call, or enough to calibrate with."""
     import torch
     from torch.utils import _pytree
@@ -120,8 +135,8 @@ def _recorded_calls(pipe: Any, part: str, bench: Bench, *, everything: bool) -> 
         del module
         calls.append(_pytree.tree_map(lambda leaf: leaf.clone() if torch.is_tensor(leaf) else leaf, (args, kwargs)))
 
-    hook = _part(pipe, part).register_forward_pre_hook(record, with_kwargs=True)
-    workload = bench.workload if everything else bench.workload.model_copy(update={"steps": 1})
+    hook = _part(pipe, made.part).register_forward_pre_hook(record, with_kwargs=True)
+    workload = made.workload if everything else made.workload.model_copy(update={"steps": 1})
     for index, prompt in enumerate(bench.calibration_prompts if everything else bench.calibration_prompts[:1]):
         call_pipeline(pipe, workload, prompt, seed=index)
     hook.remove()
@@ -225,10 +240,10 @@ class Graph:
         return torch.from_numpy(self._request.infer(inputs, share_inputs=True)[0].copy())
 
 
-def _stand_in(module: Any, graph: Graph, original: Callable[[], Any]) -> Any:
-    """Return a module that behaves as `module` does in a pipeline, but runs `graph`.
+def _stand_in(module: Any, graphs: list[Graph], original: Callable[[], Any]) -> Any:
+    """Return a module that behaves as `module` does in a pipeline, but runs the graph that fits the call.
 
-    A call of another shape than the graph's goes to the `original`, loaded at that moment: slow, but right.
+    A call of a shape that no graph is made for goes to the `original`, loaded at that moment: slow, but right.
     """
     import torch
 
@@ -242,7 +257,8 @@ def _stand_in(module: Any, graph: Graph, original: Callable[[], Any]) -> Any:
 
         def forward(self, *args: Any, **kwargs: Any) -> Any:
             tensors = _tensors((args, kwargs))
-            if not graph.fits(tensors):
+            graph = next((each for each in graphs if each.fits(tensors)), None)
+            if graph is None:
                 return self._original()(*args, **kwargs)
             output = graph(tensors)
             if self.config is None:

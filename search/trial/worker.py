@@ -81,6 +81,7 @@ class Worker:
         """Note the memory that the libraries alone take."""
         self._memory = PeakMemory()
         self._pipe: Any = None
+        self._calls: dict[str, Any] = {}
         self._order: Order | None = None
         self._scorer: Any = None
 
@@ -94,15 +95,16 @@ class Worker:
 
     def do_load(self, order: dict[str, Any]) -> dict[str, Any]:
         """Assemble the pipeline and make its first call, in which it compiles what is still to be compiled."""
-        from ..assemble import assemble
+        from ..assemble import assemble, calls
         from ..pipeline import call_pipeline
 
         prepared = self._prepared(order)
         self._memory.start(prepared.device)
         started = time.perf_counter()
         self._pipe = assemble(prepared.recipe, prepared.bench())
+        self._calls = calls(prepared.recipe, prepared.bench()) | {"output_type": "np"}
         loaded = time.perf_counter()
-        call_pipeline(self._pipe, prepared.workload, prepared.calibration_prompts[0], seed=0, output_type="np")
+        call_pipeline(self._pipe, prepared.workload, prepared.calibration_prompts[0], seed=0, **self._calls)
         return {"load_s": loaded - started, "cold_s": time.perf_counter() - loaded, **self._peak()}
 
     def do_run(self, prompts: list[str], seeds: list[int], folder: str) -> dict[str, Any]:
@@ -116,7 +118,7 @@ class Worker:
         samples_ms = []
         for prompt, seed in zip(prompts, seeds, strict=True):
             started = time.perf_counter()
-            images = call_pipeline(self._pipe, self._order.workload, prompt, seed, output_type="np")
+            images = call_pipeline(self._pipe, self._order.workload, prompt, seed, **self._calls)
             samples_ms.append((time.perf_counter() - started) * 1000)
             problem = checked(images)
             if problem:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ BREAKS = {
     "nncf_needs_openvino": {"quantization": "nncf_int8"},
     "openvino_takes_plain_weights": {"compile": "openvino", "quantization": "bnb_int8"},
     "openvino_or_offload": {"compile": "openvino", "offload": "model"},
+    "openvino_lays_out_memory": {"compile": "openvino", "memory_format": "channels_last"},
     "offload_or_full_compile": {"compile": "full", "offload": "group"},
     "bnb_4bit_or_sequential_offload": {"quantization": "bnb_nf4", "offload": "sequential"},
 }
@@ -34,6 +36,7 @@ KEEPS = {
     "nncf_needs_openvino": {"quantization": "nncf_int8", "compile": "openvino"},
     "openvino_takes_plain_weights": {"compile": "openvino", "quantization": "nncf_int8"},
     "openvino_or_offload": {"compile": "openvino"},
+    "openvino_lays_out_memory": {"compile": "regional", "memory_format": "channels_last"},
     "offload_or_full_compile": {"compile": "regional", "offload": "group"},
     "bnb_4bit_or_sequential_offload": {"quantization": "bnb_nf4", "offload": "model"},
 }
@@ -69,7 +72,7 @@ def test_every_knob_file_is_in_the_tuple() -> None:
     folder = Path(knobs.__file__).parent
     without_a_knob = {"__init__", "knob", "torchao", "bitsandbytes", "openvino"}
     names = {file.stem for file in folder.glob("*.py")} - without_a_knob
-    assert names == {knob.name.removesuffix("_ratio") for knob in KNOBS}
+    assert names == {knob.name.removesuffix("_ratio").removesuffix("_cutoff") for knob in KNOBS}
 
 
 def test_every_rule_has_a_case_on_both_sides() -> None:
@@ -125,10 +128,20 @@ def test_a_transformer_has_no_token_merging(machine: Machine) -> None:
     assert "does not name its repeated blocks" in space.refused["compile", "regional"]
 
 
+def test_what_is_not_guided_has_no_guidance_to_cut_off(machine: Machine) -> None:
+    setting = setting_of(machine)
+    card = setting.card.model_copy(update={"pipeline_class": "StableDiffusionPipeline"})
+    guided = setting.workload.model_copy(update={"guidance": 5.0})
+    cutoff = Recipe(turned={"guidance_cutoff": 0.5})
+    assert "a guidance of 1 has no" in (space_for(setting).why_not(cutoff) or "")
+    assert "P gives no callback" in (space_for(replace(setting, workload=guided)).why_not(cutoff) or "")
+    assert cutoff in space_for(replace(setting, workload=guided, card=card))
+
+
 def test_what_is_not_installed_is_refused_with_what_to_install(machine: Machine) -> None:
     bare = machine.software.model_copy(update={"versions": {"torch": "2.13.0"}, "cxx_compiler": ""})
     space = space_for(setting_of(machine.model_copy(update={"software": bare})))
-    assert space.recipes() == [UNMODIFIED, Recipe(turned={"precision": "bf16"})]
+    assert {knob for recipe in space.recipes() for knob in recipe.turned} == {"precision", "memory_format"}
     assert "pip install 'autotune-diffusers[cpu]'" in space.refused["compile", "openvino"]
     assert "g++" in space.refused["compile", "full"]
 

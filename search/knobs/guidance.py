@@ -1,0 +1,65 @@
+"""Guidance cutoff: after a share of the steps, the denoiser runs without its unconditional half."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from .knob import Bench, Choices, Knob, Setting
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from ..recipe import Choice
+
+CONDITIONS = {
+    "StableDiffusionPipeline": ("prompt_embeds",),
+    "StableDiffusionXLPipeline": ("prompt_embeds", "add_text_embeds", "add_time_ids"),
+    "StableDiffusion3Pipeline": ("prompt_embeds", "pooled_prompt_embeds"),
+}
+"""What each pipeline holds twice while it is guided, and hands to a callback (diffusers 0.42, `callbacks.py`)."""
+
+
+def refuses(choice: Choice, setting: Setting) -> str | None:
+    """Guidance must be there, as two halves of a batch that a callback can see."""
+    del choice
+    if setting.workload.guidance <= 1:
+        return f"a guidance of {setting.workload.guidance:g} has no unconditional half to leave out"
+    if setting.card.pipeline_class not in CONDITIONS:
+        return f"{setting.card.pipeline_class} gives no callback its conditions in two halves"
+    return None
+
+
+def calls(choices: Choices, bench: Bench) -> dict[str, Any]:
+    """Return the callback that ends guidance, for every call of the pipeline.
+
+    diffusers' own callbacks do this too, but keep one row where a batch has several
+    (`SDCFGCutoffCallback`, `prompt_embeds[-1:]`).
+    """
+    names = CONDITIONS[bench.card.pipeline_class]
+    return {
+        "callback_on_step_end": _cutoff(float(choices["guidance_cutoff"]), names),
+        "callback_on_step_end_tensor_inputs": list(names),
+    }
+
+
+def _cutoff(share: float, names: tuple[str, ...]) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
+    def end_guidance(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
+        del timestep
+        if step + 1 != max(1, int(share * pipe.num_timesteps)) or not pipe.do_classifier_free_guidance:
+            return {}
+        pipe._guidance_scale = 0.0  # noqa: SLF001 - as diffusers' own callbacks do; each call sets it anew
+        return {name: tensors[name].chunk(2)[-1] for name in names}
+
+    return end_guidance
+
+
+GUIDANCE_CUTOFF = Knob(
+    name="guidance_cutoff",
+    says="share of the steps that are guided; the others cost half, having no unconditional half",
+    choices=(1.0, 0.75, 0.5),
+    default=1.0,
+    lossy=frozenset({0.75, 0.5}),
+    source="https://huggingface.co/docs/diffusers/using-diffusers/callback (dynamic guidance); arXiv:2404.07724",
+    refuses=refuses,
+    calls=calls,
+)

@@ -1,0 +1,127 @@
+"""Knobs turned on a real, tiny pipeline: each does something, and what claims to be exact is."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from autotune.planner.tune import Request, task_of
+from autotune.search.assemble import assemble, calls
+from autotune.search.knobs import KNOBS, Bench, Setting
+from autotune.search.pipeline import call_pipeline
+from autotune.search.recipe import UNMODIFIED, Choice, Recipe
+from autotune.search.space import space_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from autotune.probes.machine import Machine
+
+# torch, OpenVINO and NNCF warn of each other's ways, which the processes of trials do not turn into errors
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+STEPS = 4
+ROUNDING = 0.02  # of a pixel's range: what half the digits, or another order of sums, may change
+
+
+@pytest.fixture(scope="module")
+def setting(tiny: Path, machine: Machine) -> Setting:
+    task, _ = task_of(Request(model=str(tiny), steps=STEPS), machine)
+    return task.setting
+
+
+@pytest.fixture(scope="module")
+def bench(setting: Setting, tmp_path_factory: pytest.TempPathFactory) -> Bench:
+    return Bench(
+        card=setting.card,
+        workload=setting.workload.model_copy(update={"guidance": 4.0}),
+        device="cpu",
+        artifacts=tmp_path_factory.mktemp("artifacts"),
+        software=setting.machine.software.key,
+        calibration_prompts=("a red circle", "a blue square"),
+    )
+
+
+def image(bench: Bench, recipe: Recipe) -> np.ndarray:
+    """Return one image of a recipe, float32 in 0..1."""
+    pipe = assemble(recipe, bench)
+    images = call_pipeline(pipe, bench.workload, "a red circle", 3, output_type="np", **calls(recipe, bench))
+    found: np.ndarray = np.asarray(images[0], dtype=np.float32)
+    return found
+
+
+@pytest.fixture(scope="module")
+def unmodified(bench: Bench) -> np.ndarray:
+    return image(bench, UNMODIFIED)
+
+
+@pytest.mark.parametrize(
+    ("name", "choice"),
+    [
+        (knob.name, choice)
+        for knob in KNOBS
+        for choice in knob.choices
+        if choice != knob.default and choice not in {"regional", "full", "nncf_int8"}
+    ],
+)
+def test_a_knob_alone_gives_an_image_that_it_may_give(
+    setting: Setting, bench: Bench, unmodified: np.ndarray, name: str, choice: Choice
+) -> None:
+    reason = space_for(setting).why_not(Recipe(turned={name: choice}))
+    if reason:
+        pytest.skip(f"not on this machine: {reason}")
+    found = image(bench, Recipe(turned={name: choice}))
+    assert np.isfinite(found).all()
+    apart = float(np.abs(found - unmodified).mean())
+    knob = next(knob for knob in KNOBS if knob.name == name)
+    if choice in knob.lossy:
+        assert apart > 0, "it silently does nothing"
+    else:
+        assert apart < ROUNDING, "it claims to be exact"
+
+
+def denoised(bench: Bench, pipe: Any, recipe: Recipe) -> list[int]:
+    """Return the batch size of each of the denoiser's calls in one call of the pipeline."""
+    sizes: list[int] = []
+    hook = pipe.unet.register_forward_pre_hook(lambda _, args: sizes.append(len(args[0])))
+    call_pipeline(pipe, bench.workload, "a red circle", 3, **calls(recipe, bench))
+    hook.remove()
+    return sizes
+
+
+@pytest.mark.parametrize("batch", [1, 2])
+def test_guidance_ends_where_it_is_cut_off_in_every_call(bench: Bench, batch: int) -> None:
+    wider = Bench(**{**vars(bench), "workload": bench.workload.model_copy(update={"batch": batch})})
+    recipe = Recipe(turned={"guidance_cutoff": 0.5})
+    pipe = assemble(recipe, wider)
+    for _ in range(2):
+        assert denoised(wider, pipe, recipe) == [2 * batch, 2 * batch, batch, batch]
+
+
+def test_a_call_without_guidance_has_none_to_cut_off(bench: Bench) -> None:
+    unguided = Bench(**{**vars(bench), "workload": bench.workload.model_copy(update={"guidance": 1.0, "batch": 2})})
+    recipe = Recipe(turned={"guidance_cutoff": 0.5})
+    assert denoised(unguided, assemble(recipe, unguided), recipe) == [2] * STEPS
+
+
+def test_openvino_has_a_graph_for_each_half_of_a_guidance_that_ends(
+    bench: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
+    cutoff = Recipe(turned={"guidance_cutoff": 0.5})
+    both = Recipe(turned={"guidance_cutoff": 0.5, "compile": "openvino"})
+    with caplog.at_level(logging.WARNING):
+        apart = np.abs(image(bench, both) - image(bench, cutoff)).mean()
+    assert apart < 1e-3
+    assert "another shape" not in caplog.text
+
+
+def test_channels_last_are_last(bench: Bench) -> None:
+    import torch
+
+    pipe = assemble(Recipe(turned={"memory_format": "channels_last"}), bench)
+    for weight in (pipe.unet.conv_in.weight, pipe.vae.decoder.conv_in.weight):
+        assert weight.is_contiguous(memory_format=torch.channels_last)
+        assert not weight.is_contiguous()
