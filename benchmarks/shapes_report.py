@@ -24,11 +24,12 @@ from autotune.shapes import SCORER, WEIGHTS
 from autotune.shapes.draw import Scene, distractors, draw, held_out_scenes
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 LIMITS = {"drawn": 0.95, "generated": 0.85}
 DISTRACTORS = 16
 STEPS, GUIDANCE = 20, 4.0
+BATCH = 8
 BITS = (8, 6, 4, 3, 2)
 CARD = WEIGHTS.parent / "README.md"
 
@@ -41,13 +42,16 @@ def main() -> None:
     parser.add_argument("--rounded", type=int, default=32, help="images for each number of bits")
     parser.add_argument("--card", type=Path, default=CARD, help="where the model card is written")
     options = parser.parse_args()
+    sections, everything_reached = [HEAD], True
     with tempfile.TemporaryDirectory() as folder:
         judge = Judge(Scorer(SCORER), Path(folder))
-        sections = measured(judge, options.drawn, options.generated, options.rounded)
-    text = HEAD + "\n".join(section for section, _ in sections)
-    sys.stdout.write(text)
-    options.card.write_text(text, encoding="utf-8")
-    sys.exit(0 if all(reached for _, reached in sections) else 1)
+        for section, reached in measured(judge, options.drawn, options.generated, options.rounded):
+            sys.stdout.write(section)
+            sys.stdout.flush()
+            sections.append(section)
+            everything_reached = everything_reached and reached
+    options.card.write_text("".join(sections), encoding="utf-8")
+    sys.exit(0 if everything_reached else 1)
 
 
 class Judge:
@@ -73,17 +77,15 @@ class Judge:
         return own > max(others)
 
 
-def measured(judge: Judge, drawn: int, generated: int, rounded: int) -> Iterable[tuple[str, bool]]:
-    """Return each section of the card, and whether what it asks is reached."""
+def measured(judge: Judge, drawn: int, generated: int, rounded: int) -> Iterator[tuple[str, bool]]:
+    """Yield each section of the card, and whether what it asks is reached."""
     images = drawings(held_out_scenes(drawn))
+    yield _ranking("drawn", judge, images)
+    for name, levels, spoil in SPOILS:
+        yield _falling(name, judge, images[:64], levels, spoil)
     pipe = load()
-    made = [(scene, generate(pipe, scene, seed)) for seed, scene in enumerate(held_out_scenes(generated, seed=1))]
-    return [
-        _ranking("drawn", judge, images),
-        _ranking("generated", judge, made),
-        *(_falling(name, judge, images[:64], levels, spoil) for name, levels, spoil in SPOILS),
-        _rounding(judge, pipe, held_out_scenes(rounded, seed=2)),
-    ]
+    yield _ranking("generated", judge, generate(pipe, held_out_scenes(generated, seed=1)))
+    yield _rounding(judge, pipe, held_out_scenes(rounded, seed=2))
 
 
 def drawings(scenes: Iterable[Scene]) -> list[tuple[Scene, Image.Image]]:
@@ -100,13 +102,19 @@ def load() -> Any:
     return pipe
 
 
-def generate(pipe: Any, scene: Scene, seed: int) -> Image.Image:
-    """Return the pipeline's image of a scene."""
-    generator = torch.Generator().manual_seed(seed)
-    image: Image.Image = pipe(
-        scene.caption, num_inference_steps=STEPS, guidance_scale=GUIDANCE, generator=generator
-    ).images[0]
-    return image
+def generate(pipe: Any, scenes: list[Scene]) -> list[tuple[Scene, Image.Image]]:
+    """Return each scene with the pipeline's image of it, from the scene's place in the list as its seed."""
+    made: list[tuple[Scene, Image.Image]] = []
+    for first in range(0, len(scenes), BATCH):
+        portion = scenes[first : first + BATCH]
+        images = pipe(
+            [scene.caption for scene in portion],
+            num_inference_steps=STEPS,
+            guidance_scale=GUIDANCE,
+            generator=[torch.Generator().manual_seed(first + place) for place in range(len(portion))],
+        ).images
+        made += zip(portion, images, strict=True)
+    return made
 
 
 def _ranking(name: str, judge: Judge, images: list[tuple[Scene, Image.Image]]) -> tuple[str, bool]:
@@ -128,7 +136,7 @@ def _ranking(name: str, judge: Judge, images: list[tuple[Scene, Image.Image]]) -
         f"| **all** | {len(everything)} | **{100 * share:.1f} %** (at least {100 * LIMITS[name]:.0f} % is asked) |",
         "",
     ]
-    return "\n".join(lines) + "\n", share >= LIMITS[name]
+    return "\n".join([*lines, ""]), share >= LIMITS[name]
 
 
 def _noise(image: Image.Image, level: float) -> Image.Image:
@@ -175,7 +183,7 @@ def _rounding(judge: Judge, pipe: Any, scenes: list[Scene]) -> tuple[str, bool]:
     for bits in (32, *BITS):
         rounded = plain if bits == 32 else {key: _rounded(value, bits) for key, value in plain.items()}
         pipe.unet.load_state_dict(rounded)
-        scores = [judge.score(generate(pipe, scene, seed), [scene.caption])[0] for seed, scene in enumerate(scenes)]
+        scores = [judge.score(image, [scene.caption])[0] for scene, image in generate(pipe, scenes)]
         means.append(sum(scores) / len(scores))
     pipe.unet.load_state_dict(plain)
     text = _table("CLIP score of generated images with the UNet's weights rounded to bits", (32, *BITS), means)

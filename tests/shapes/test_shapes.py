@@ -116,6 +116,19 @@ def test_the_report_finds_the_model_good_enough(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
+def test_the_script_trains_resumes_and_exports_a_pipeline(tmp_path: Path) -> None:
+    places = ["--checkpoints", str(tmp_path / "checkpoints"), "--weights", str(tmp_path)]
+    tiny = ["--scale", "0.001", "--images", "48", *places]
+    trained = _run("-m", "autotune.shapes.train", *tiny)
+    assert trained.returncode == 0, trained.stderr
+    assert [stage in trained.stderr for stage in ("vae: step", "scorer: step", "unet: step")] == [True] * 3
+    assert read_model(tmp_path / "pipeline").pipeline_class == "StableDiffusionPipeline"
+    assert (tmp_path / "scorer" / "model.safetensors").is_file()
+    again = _run("-m", "autotune.shapes.train", *tiny)
+    assert (again.returncode, "step" in again.stderr) == (0, False), again.stderr
+
+
 def _run(*arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, *arguments]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".dev")}
