@@ -7,43 +7,34 @@ from pathlib import Path
 from typing import Any
 
 from autotune.probes.accelerators import Accelerator
-from autotune.probes.cpu import Cpu
 from autotune.probes.machine import Machine
 from autotune.probes.memory import Memory
-from autotune.probes.software import Software
 from autotune.search.measured import Latency
 from autotune.search.plan import Plan, Scope
 from autotune.search.recipe import Recipe
 from autotune.search.workload import Workload
 from autotune.store.store import Store
+from autotune.tests.store import samples
 
 GIB = 2**30
 MIB = 2**20
 
-MACHINE = Machine(
-    cpu=Cpu(
-        model_name="AMD EPYC",
-        architecture="x86_64",
-        allowed_cores=4,
-        physical_cores=4,
-        logical_cores=8,
-        features=("avx2", "avx512f"),
-    ),
-    memory=Memory(total_bytes=64 * GIB, free_bytes=32 * GIB),
-    accelerators=(
-        Accelerator(
-            kind="cuda",
-            index=0,
-            name="A100",
-            uuid_hash="0123456789abcdef",
-            total_bytes=80 * GIB,
-            free_bytes=70 * GIB,
-            compute_capability=(8, 0),
-            driver="550.54",
+MACHINE = samples.MACHINE.model_copy(
+    update={
+        "memory": Memory(total_bytes=64 * GIB, free_bytes=32 * GIB),
+        "accelerators": (
+            Accelerator(
+                kind="cuda",
+                index=0,
+                name="A100",
+                uuid_hash="0123456789abcdef",
+                total_bytes=80 * GIB,
+                free_bytes=70 * GIB,
+                compute_capability=(8, 0),
+                driver="550.54",
+            ),
         ),
-    ),
-    software=Software(python="3.11.7", os="Debian GNU/Linux 12", versions={"torch": "2.13.0", "diffusers": "0.42.1"}),
-    notes=(),
+    }
 )
 WORKLOAD = Workload(width=128, height=128, steps=20, guidance=4.0)
 
