@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .knobs.compile import CUDA_MODES
+
 if TYPE_CHECKING:
     from .knobs import Choices
 
@@ -44,6 +46,18 @@ RULES: tuple[Rule, ...] = (
         source="by definition",
     ),
     Rule(
+        "fuse_before_quantizing",
+        lambda c: c["fuse_qkv"] is True and _torch_quantized(c),
+        because="fused projections are made from plain weights, and weights are quantized while they load",
+        source="diffusers 0.42, models/attention.py: torch.cat of the weights' data",
+    ),
+    Rule(
+        "openvino_fuses_itself",
+        lambda c: c["fuse_qkv"] is True and c["compile"] == "openvino",
+        because="OpenVINO is given the graph of the pipeline as diffusers makes it, and fuses what it can",
+        source="https://docs.openvino.ai, transformations of the CPU plugin",
+    ),
+    Rule(
         "openvino_lays_out_memory",
         lambda c: c["compile"] == "openvino" and c["memory_format"] != "contiguous",
         because="OpenVINO lays out memory as it likes, whatever the torch module's format was",
@@ -51,13 +65,13 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "offload_or_full_compile",
-        lambda c: c["compile"] == "full" and c["offload"] != "none",
+        lambda c: c["compile"] in {"full", *CUDA_MODES} and c["offload"] != "none",
         because="offload hooks break the one graph of a full compilation; regional compilation goes with them",
         source="https://huggingface.co/docs/diffusers/optimization/speed-memory-optims; pytorch#150711",
     ),
     Rule(
         "bnb_4bit_or_sequential_offload",
-        lambda c: c["quantization"] == "bnb_nf4" and c["offload"] == "sequential",
+        lambda c: c["quantization"] in {"bnb_nf4", "bnb_fp4"} and c["offload"] == "sequential",
         because="sequential offload moves the packed weights without their quantization state",
         source="https://github.com/huggingface/diffusers/issues/10800",
     ),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from .compile import COMPILE
+from .fuse_qkv import FUSE_QKV
 from .guidance import GUIDANCE_CUTOFF
 from .knob import Bench, Choices, Knob, Setting
 from .memory_format import MEMORY_FORMAT
@@ -14,6 +15,7 @@ from .tome import TOME_RATIO
 KNOBS: tuple[Knob, ...] = (
     PRECISION,
     MEMORY_FORMAT,
+    FUSE_QKV,
     QUANTIZATION,
     TOME_RATIO,
     GUIDANCE_CUTOFF,

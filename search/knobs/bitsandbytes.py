@@ -1,4 +1,4 @@
-"""bitsandbytes: linear layers with int8 or nf4 weights.
+"""bitsandbytes: linear layers with int8, nf4 or fp4 weights.
 
 diffusers' own quantizer asks for a GPU when it loads; the layers themselves run on a CPU since 0.46, so
 there they are put in place one by one.
@@ -18,7 +18,9 @@ def loads(kind: str, denoiser: str) -> dict[str, Any]:
     if kind == "bnb_int8":
         config = BitsAndBytesConfig(load_in_8bit=True)
     else:
-        config = BitsAndBytesConfig(load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_compute_dtype=torch.bfloat16)
+        config = BitsAndBytesConfig(
+            load_in_4bit=True, bnb_4bit_quant_type=kind.removeprefix("bnb_"), bnb_4bit_compute_dtype=torch.bfloat16
+        )
     return {"quantization_config": PipelineQuantizationConfig(quant_mapping={denoiser: config})}
 
 
@@ -28,7 +30,7 @@ def apply(module: Any, kind: str) -> None:
 
     for name, child in module.named_children():
         if type(child) is torch.nn.Linear:
-            setattr(module, name, _int8(child) if kind == "bnb_int8" else _nf4(child))
+            setattr(module, name, _int8(child) if kind == "bnb_int8" else _4bit(child, kind.removeprefix("bnb_")))
         else:
             apply(child, kind)
 
@@ -42,7 +44,7 @@ def _int8(layer: Any) -> Any:
     return twin.to("cpu")
 
 
-def _nf4(layer: Any) -> Any:
+def _4bit(layer: Any, kind: str) -> Any:
     from bitsandbytes import nn
 
     twin = nn.Linear4bit(
@@ -50,8 +52,8 @@ def _nf4(layer: Any) -> Any:
         layer.out_features,
         layer.bias is not None,
         compute_dtype=layer.weight.dtype,
-        quant_type="nf4",
+        quant_type=kind,
     )
-    twin.weight = nn.Params4bit(layer.weight.data, requires_grad=False, quant_type="nf4")
+    twin.weight = nn.Params4bit(layer.weight.data, requires_grad=False, quant_type=kind)
     twin.bias = layer.bias
     return twin.to("cpu")

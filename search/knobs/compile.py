@@ -19,6 +19,10 @@ REGIONAL_CLASSES = (
 """Denoisers that declare their repeated blocks; the others raise (diffusers 0.42, `_repeated_blocks`)."""
 
 
+CUDA_MODES = {"reduce_overhead": "reduce-overhead", "max_autotune": "max-autotune"}
+"""Modes of `torch.compile` beside the default: CUDA graphs, and the fastest of many kernels by trial."""
+
+
 def refuses(choice: Choice, setting: Setting) -> str | None:
     """Inductor needs a C++ compiler on a CPU, regions need a model that names its blocks, OpenVINO a CPU."""
     if choice == "openvino":
@@ -27,6 +31,8 @@ def refuses(choice: Choice, setting: Setting) -> str | None:
         return setting.lacks("openvino", "cpu")
     if choice != "none" and setting.device == "cpu" and not setting.machine.software.cxx_compiler:
         return "inductor needs a C++ compiler for the CPU, and none was found (Debian: apt install g++ python3-dev)"
+    if choice in CUDA_MODES and setting.device != "cuda":
+        return f"{choice} is about CUDA graphs and kernels, and this is {setting.device}"
     if choice == "regional" and setting.card.denoiser.class_name not in REGIONAL_CLASSES:
         return f"{setting.card.denoiser.class_name} does not name its repeated blocks"
     return None
@@ -49,8 +55,9 @@ def apply(pipe: Any, choices: Choices, bench: Bench) -> None:
     if choices["compile"] == "regional":
         denoiser.compile_repeated_blocks()
     else:
-        denoiser.compile()
-        pipe.vae.decoder.compile()
+        mode = CUDA_MODES.get(str(choices["compile"]))
+        denoiser.compile(mode=mode)
+        pipe.vae.decoder.compile(mode=mode)
 
 
 def builds(choices: Choices, bench: Bench) -> None:
@@ -61,8 +68,8 @@ def builds(choices: Choices, bench: Bench) -> None:
 
 COMPILE = Knob(
     name="compile",
-    says="inductor on the repeated blocks (regional) or on everything (full), or OpenVINO",
-    choices=("none", "regional", "full", "openvino"),
+    says="inductor on the repeated blocks (regional) or on everything (full and its modes), or OpenVINO",
+    choices=("none", "regional", "full", *CUDA_MODES, "openvino"),
     default="none",
     source="https://huggingface.co/docs/diffusers/optimization/fp16",
     refuses=refuses,

@@ -31,6 +31,17 @@ class Setting:
             return None
         return f"needs {library}, which is not installed: pip install 'autotune-diffusers[{extra}]'"
 
+    def incapable(self, capability: tuple[int, int]) -> str | None:
+        """Return the sentence that says that this is no NVIDIA GPU of that compute capability, None where it is."""
+        wanted = f"needs an NVIDIA GPU of compute capability {capability[0]}.{capability[1]}"
+        if self.device != "cuda":
+            return f"{wanted}, and this is {self.device}"
+        for accelerator in self.machine.accelerators:
+            found = accelerator.compute_capability
+            if found and found < capability:
+                return f"{wanted}; {accelerator.name} has {found[0]}.{found[1]}"
+        return None
+
 
 @dataclass(frozen=True)
 class Bench:

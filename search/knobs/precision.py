@@ -11,14 +11,15 @@ if TYPE_CHECKING:
     from .knob import Bench
 
 
+AMPERE = (8, 0)
+
+
 def refuses(choice: Choice, setting: Setting) -> str | None:
-    """Half precision on a CPU is emulated, or missing, operator by operator; on GPUs bf16 came with Ampere."""
+    """Half precision on a CPU is emulated, or missing, operator by operator; bf16 and TF32 came with Ampere."""
     if setting.device == "cpu" and choice == "fp16":
         return "a CPU has no fp16 arithmetic for all that a pipeline needs; bf16 is the one to use"
-    for accelerator in setting.machine.accelerators:
-        capability = accelerator.compute_capability
-        if choice == "bf16" and setting.device == "cuda" and capability and capability < (8, 0):
-            return f"bf16 needs compute capability 8.0; {accelerator.name} has {capability[0]}.{capability[1]}"
+    if choice == "tf32" or (choice == "bf16" and setting.device == "cuda"):
+        return setting.incapable(AMPERE)
     return None
 
 
@@ -30,17 +31,31 @@ def loads(choices: Choices, bench: Bench) -> dict[str, Any]:
     del bench
     import torch
 
-    if choices["compile"] == "openvino":
+    if choices["compile"] == "openvino" or choices["precision"] == "tf32":
         return {"dtype": torch.float32}
     return {"dtype": {"bf16": torch.bfloat16, "fp16": torch.float16}[str(choices["precision"])]}
+
+
+def apply(pipe: Any, choices: Choices, bench: Bench) -> None:
+    """Allow TF32, for the whole process: fp32 numbers whose products are made of 19 bits.
+
+    Source: https://docs.pytorch.org/docs/stable/notes/cuda.html (TensorFloat-32)
+    """
+    del pipe, bench
+    if choices["precision"] == "tf32":
+        import torch
+
+        torch.backends.cuda.matmul.allow_tf32 = True
+        torch.backends.cudnn.allow_tf32 = True
 
 
 PRECISION = Knob(
     name="precision",
     says="the number format that the pipeline computes in",
-    choices=("fp32", "bf16", "fp16"),
+    choices=("fp32", "bf16", "fp16", "tf32"),
     default="fp32",
     source="https://huggingface.co/docs/diffusers/optimization/fp16",
     refuses=refuses,
     loads=loads,
+    apply=apply,
 )

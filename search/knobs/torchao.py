@@ -1,8 +1,20 @@
-"""torchao: int8 weights, with activations in the pipeline's precision or quantized on the fly."""
+"""torchao: weights in int8, int4 or fp8, with activations in the pipeline's precision or quantized on the fly."""
 
 from __future__ import annotations
 
 from typing import Any
+
+CONFIGS = {
+    "torchao_int8_weight_only": "Int8WeightOnlyConfig",
+    "torchao_int8_dynamic": "Int8DynamicActivationInt8WeightConfig",
+    "torchao_int4_weight_only": "Int4WeightOnlyConfig",
+    "torchao_fp8_weight_only": "Float8WeightOnlyConfig",
+    "torchao_fp8_dynamic": "Float8DynamicActivationFloat8WeightConfig",
+}
+"""What torchao 0.18 calls each kind (`quantization/quant_api.py`)."""
+
+CAPABILITIES = {"torchao_int4_weight_only": (8, 0), "torchao_fp8_dynamic": (8, 9)}
+"""Kinds that have kernels on CUDA only, and from which compute capability on."""
 
 
 def loads(kind: str, denoiser: str) -> dict[str, Any]:
@@ -13,7 +25,7 @@ def loads(kind: str, denoiser: str) -> dict[str, Any]:
     Source: torchao 0.18, `quantization/quant_api.py`; diffusers, `quantizers/pipe_quant_config.py`.
     """
     from diffusers import PipelineQuantizationConfig, TorchAoConfig
-    from torchao.quantization import Int8DynamicActivationInt8WeightConfig, Int8WeightOnlyConfig
+    from torchao import quantization
 
-    weights = Int8WeightOnlyConfig() if kind == "torchao_int8_weight_only" else Int8DynamicActivationInt8WeightConfig()
+    weights = getattr(quantization, CONFIGS[kind])()
     return {"quantization_config": PipelineQuantizationConfig(quant_mapping={denoiser: TorchAoConfig(weights)})}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from autotune.planner.tune import Request, task_of
 from autotune.search.assemble import assemble, calls
-from autotune.search.knobs import KNOBS, Bench, Setting
+from autotune.search.knobs import KNOBS, Bench, Knob, Setting
 from autotune.search.pipeline import call_pipeline
 from autotune.search.recipe import UNMODIFIED, Choice, Recipe
 from autotune.search.space import space_for
@@ -58,29 +59,51 @@ def unmodified(bench: Bench) -> np.ndarray:
     return image(bench, UNMODIFIED)
 
 
-@pytest.mark.parametrize(
-    ("name", "choice"),
-    [
-        (knob.name, choice)
-        for knob in KNOBS
-        for choice in knob.choices
-        if choice != knob.default and choice not in {"regional", "full", "nncf_int8"}
-    ],
-)
+SLOW_TO_MAKE = {"regional", "full", "nncf_int8"}
+TURNS = [
+    (knob, choice) for knob in KNOBS for choice in knob.choices if choice != knob.default and choice not in SLOW_TO_MAKE
+]
+
+
+@pytest.mark.parametrize(("knob", "choice"), TURNS, ids=lambda part: part.name if isinstance(part, Knob) else str(part))
 def test_a_knob_alone_gives_an_image_that_it_may_give(
-    setting: Setting, bench: Bench, unmodified: np.ndarray, name: str, choice: Choice
+    setting: Setting, bench: Bench, unmodified: np.ndarray, knob: Knob, choice: Choice
 ) -> None:
-    reason = space_for(setting).why_not(Recipe(turned={name: choice}))
+    recipe = Recipe(turned={knob.name: choice})
+    reason = space_for(setting).why_not(recipe)
     if reason:
         pytest.skip(f"not on this machine: {reason}")
-    found = image(bench, Recipe(turned={name: choice}))
+    found = image(bench, recipe)
     assert np.isfinite(found).all()
     apart = float(np.abs(found - unmodified).mean())
-    knob = next(knob for knob in KNOBS if knob.name == name)
     if choice in knob.lossy:
         assert apart > 0, "it silently does nothing"
     else:
         assert apart < ROUNDING, "it claims to be exact"
+
+
+@pytest.mark.slow
+def test_every_pair_that_is_allowed_gives_an_image(setting: Setting, bench: Bench) -> None:
+    space = space_for(setting)
+    pairs = [
+        Recipe(turned={one.name: mine, other.name: theirs})
+        for (one, mine), (other, theirs) in combinations(TURNS, 2)
+        if one != other
+    ]
+    allowed = [recipe for recipe in pairs if recipe in space]
+    assert len(allowed) > 50
+    broken = {}
+    for recipe in allowed:
+        try:
+            assert np.isfinite(image(bench, recipe)).all(), "not finite"
+        except Exception as error:  # noqa: BLE001 - all that do not work are to be named
+            broken[recipe.key] = f"{type(error).__name__}: {error}"[:200]
+    assert broken == {}
+
+
+def test_fused_projections_are_fused(bench: Bench) -> None:
+    pipe = assemble(Recipe(turned={"fuse_qkv": True}), bench)
+    assert any(getattr(module, "fused_projections", False) for module in pipe.unet.modules())
 
 
 def denoised(bench: Bench, pipe: Any, recipe: Recipe) -> list[int]:

@@ -28,6 +28,8 @@ BREAKS = {
     "nncf_needs_openvino": {"quantization": "nncf_int8"},
     "openvino_takes_plain_weights": {"compile": "openvino", "quantization": "bnb_int8"},
     "openvino_or_offload": {"compile": "openvino", "offload": "model"},
+    "fuse_before_quantizing": {"fuse_qkv": True, "quantization": "bnb_int8"},
+    "openvino_fuses_itself": {"fuse_qkv": True, "compile": "openvino"},
     "openvino_lays_out_memory": {"compile": "openvino", "memory_format": "channels_last"},
     "offload_or_full_compile": {"compile": "full", "offload": "group"},
     "bnb_4bit_or_sequential_offload": {"quantization": "bnb_nf4", "offload": "sequential"},
@@ -36,6 +38,8 @@ KEEPS = {
     "nncf_needs_openvino": {"quantization": "nncf_int8", "compile": "openvino"},
     "openvino_takes_plain_weights": {"compile": "openvino", "quantization": "nncf_int8"},
     "openvino_or_offload": {"compile": "openvino"},
+    "fuse_before_quantizing": {"fuse_qkv": True, "precision": "bf16"},
+    "openvino_fuses_itself": {"fuse_qkv": True, "compile": "full"},
     "openvino_lays_out_memory": {"compile": "regional", "memory_format": "channels_last"},
     "offload_or_full_compile": {"compile": "regional", "offload": "group"},
     "bnb_4bit_or_sequential_offload": {"quantization": "bnb_nf4", "offload": "model"},
@@ -141,7 +145,11 @@ def test_what_is_not_guided_has_no_guidance_to_cut_off(machine: Machine) -> None
 def test_what_is_not_installed_is_refused_with_what_to_install(machine: Machine) -> None:
     bare = machine.software.model_copy(update={"versions": {"torch": "2.13.0"}, "cxx_compiler": ""})
     space = space_for(setting_of(machine.model_copy(update={"software": bare})))
-    assert {knob for recipe in space.recipes() for knob in recipe.turned} == {"precision", "memory_format"}
+    assert {knob for recipe in space.recipes() for knob in recipe.turned} == {
+        "precision",
+        "memory_format",
+        "fuse_qkv",
+    }
     assert "pip install 'autotune-diffusers[cpu]'" in space.refused["compile", "openvino"]
     assert "g++" in space.refused["compile", "full"]
 
