@@ -54,7 +54,7 @@ def test_it_begins_with_what_is_tuned_and_where() -> None:
     lines = Tale().tell(prepared())
     assert lines == [
         "shapes: StableDiffusionPipeline, 2.3 M parameters in its denoiser",
-        "cpu: A CPU, 2 cores; 128x128, 20 steps, guidance 4",
+        "cpu: AMD EPYC, 4 cores; 128x128, 20 steps, guidance 4",
         "4 recipes are open; at most 4 min 0 s",
     ]
 

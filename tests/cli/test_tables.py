@@ -197,7 +197,7 @@ def test_an_answer_that_is_stale_or_for_another_workload_says_so(said: Read) -> 
 
 def test_a_machine(said: Read) -> None:
     text = said(tables.print_machine, MACHINE)
-    assert "CPU A CPU (x86_64), 2 of 4 cores for this process" in text
+    assert "CPU AMD EPYC (x86_64), 4 of 8 cores for this process" in text
     assert "avx2, avx512f" in text
     assert "memory 5.0 GiB free of 8.0 GiB" in text
     assert "accelerators none" in text

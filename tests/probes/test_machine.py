@@ -85,9 +85,9 @@ def test_fingerprint_is_not_of_the_moment(machine: Machine, free_bytes: int, gpu
     [
         ("cpu", {"model_name": "AMD Ryzen"}),
         ("cpu", {"architecture": "aarch64"}),
-        ("cpu", {"allowed_cores": 1}),
+        ("cpu", {"allowed_cores": 2}),
         ("cpu", {"physical_cores": None}),
-        ("cpu", {"logical_cores": 2}),
+        ("cpu", {"logical_cores": 4}),
         ("cpu", {"features": ("avx2",)}),
         ("memory", {"total_bytes": 32 * GIB}),
         ("gpu", {"kind": "rocm"}),

@@ -10,7 +10,7 @@ import pytest
 from autotune.errors import UnfitError
 from autotune.probes.machine import Machine
 from autotune.search.evaluate import CutOffError
-from autotune.search.knobs import Knob
+from autotune.search.knobs import KNOBS, Knob
 from autotune.search.measured import Latency, Outcome, Quality, Trial
 from autotune.search.recipe import UNMODIFIED, Recipe
 from autotune.search.sampler import TPESampler
@@ -19,11 +19,11 @@ from autotune.search.study import study
 
 TOLERANCE = 0.01
 SPACE = Space(
-    choices={
+    choices={knob.name: (knob.default,) for knob in KNOBS}
+    | {
         "precision": ("fp32", "bf16"),
         "quantization": ("none", "torchao_int8_weight_only", "torchao_int8_dynamic", "nncf_int8"),
         "tome_ratio": (0.0, 0.25, 0.5),
-        "offload": ("none",),
         "compile": ("none", "full", "openvino"),
     },
     refused={},

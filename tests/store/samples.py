@@ -13,16 +13,16 @@ from autotune.search.workload import Workload
 
 MACHINE = Machine(
     cpu=Cpu(
-        model_name="A CPU",
+        model_name="AMD EPYC",
         architecture="x86_64",
-        allowed_cores=2,
-        physical_cores=2,
-        logical_cores=4,
+        allowed_cores=4,
+        physical_cores=4,
+        logical_cores=8,
         features=("avx2", "avx512f"),
     ),
     memory=Memory(total_bytes=8 * 2**30, free_bytes=5 * 2**30),
     accelerators=(),
-    software=Software(python="3.11.7", os="An OS 1", versions={"torch": "2.13.0", "diffusers": "0.42.1"}),
+    software=Software(python="3.11.7", os="Debian GNU/Linux 12", versions={"torch": "2.13.0", "diffusers": "0.42.1"}),
     notes=(),
 )
 WORKLOAD = Workload(width=128, height=128, steps=20, guidance=4.0)
