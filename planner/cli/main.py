@@ -116,6 +116,25 @@ def plan(
 
 
 @app.command()
+def explain(
+    model: Annotated[str, typer.Argument(help="The model: a short name or a folder.")],
+    turns: Annotated[
+        list[str], typer.Argument(metavar="KNOB=CHOICE...", help="The recipe, such as compile=full offload=model.")
+    ],
+    json_: Json = False,
+) -> None:
+    """Print why a recipe is tried here or is not, and what was measured of it."""
+    from ..explain import explain as look
+    from . import tables
+
+    explanation = look(model, turns)
+    if json_:
+        typer.echo(explanation.model_dump_json(indent=2))
+    else:
+        tables.print_explanation(explanation)
+
+
+@app.command()
 def probe(json_: Json = False) -> None:
     """Print what this machine is: CPU, memory, accelerators, software."""
     from ...probes.machine import probe as look

@@ -16,6 +16,7 @@ from ...store.store import FILE_NAME
 from ..catalogue import asked_as
 from ..choose import said_bytes
 from .amounts import said_ms, said_s
+from .progress import verdict
 
 if TYPE_CHECKING:
     from ...probes.machine import Machine
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from ...search.space import Space
     from ...search.task import Task
     from ..choose import Answer
+    from ..explain import Explanation
     from ..tune import Result
 
 BROKEN = ("out_of_memory", "timeout", "crashed", "bad_image", "unfit")
@@ -152,6 +154,28 @@ def print_answer(answer: Answer) -> None:
         f"{answer.known.capitalize()}, {plan.scope.workload}, on {plan.created_at[:10]}, plan {plan.id}.",
         highlight=False,
     )
+
+
+def print_explanation(explanation: Explanation) -> None:
+    """Print what speaks against a recipe, and what came of it."""
+    console = _console()
+    if explanation.because:
+        console.print(f"Never tried here. {explanation.because}", soft_wrap=True)
+        console.print(f"Source: {explanation.source}", soft_wrap=True)
+        return
+    trial, baseline = explanation.trial, explanation.baseline
+    if trial is None:
+        console.print(f"{explanation.recipe}: nothing speaks against it here, and it has not been tried yet.")
+        return
+    word = verdict(trial, explanation.tolerance)
+    console.print(f"{explanation.recipe}: tried here on {trial.started_at[:10]}: {word}.")
+    if trial.latency:
+        against = f", {said_ms(baseline.median_ms)} unmodified" if baseline and baseline.latency else ""
+        console.print(f"{said_ms(trial.median_ms)} a call{against}.")
+    if trial.quality:
+        console.print(f"CLIP score {_said_difference(trial.quality, explanation.tolerance)}")
+    if trial.detail:
+        console.print(_plain(trial.detail)[:DETAIL_WIDTH], soft_wrap=True)
 
 
 def print_machine(machine: Machine) -> None:

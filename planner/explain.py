@@ -1,0 +1,91 @@
+"""Why a recipe is tried, why it is not, and what came of it here: `autotune explain`."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from typing import TYPE_CHECKING
+
+from ..errors import UsageError
+from ..probes.machine import probe
+from ..search.assemble import choices_of
+from ..search.knobs import KNOBS
+from ..search.measured import Trial
+from ..search.recipe import UNMODIFIED, Recipe
+from ..search.rules import refusal
+from ..search.space import recipe_of, space_for
+from ..store.store import Store
+from ..value import Value
+from .tune import Request, task_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from ..search.task import Task
+
+
+class Explanation(Value):
+    """What is to be said of a recipe. `because` is empty where nothing speaks against it.
+
+    `source` says how that is known. `trial` and `baseline` are what was measured here last, for the model's own
+    workload, None where nothing was.
+    """
+
+    schema_version: int = 1
+    model: str
+    recipe: Recipe
+    because: str = ""
+    source: str = ""
+    trial: Trial | None = None
+    baseline: Trial | None = None
+    tolerance: float
+
+
+def explain(model: str, turns: Sequence[str]) -> Explanation:
+    """Return what speaks against a recipe on this machine, and what was measured of it.
+
+    turns: such as `compile=full`. Raises ModelError, UsageError for a knob or a choice that there is not, and
+    StoreError.
+    """
+    recipe = recipe_of({knob.name: knob.default for knob in KNOBS} | dict(map(_turn, turns)))
+    task, _ = task_of(Request(model=model), probe())
+    because = space_for(task.setting).why_not(recipe) or ""
+    trials = _trials(task)
+    return Explanation(
+        model=task.card.name,
+        recipe=recipe,
+        because=because,
+        source=_source(recipe, task) if because else "",
+        trial=trials.get(recipe),
+        baseline=trials.get(UNMODIFIED),
+        tolerance=task.tolerance,
+    )
+
+
+def _turn(text: str) -> tuple[str, bool | int | float | str]:
+    name, _, said = text.partition("=")
+    knobs = {knob.name: knob for knob in KNOBS}
+    if name not in knobs:
+        near = get_close_matches(name, knobs, n=1) or [", ".join(knobs)]
+        msg = f"There is no knob {name}; a turn is written KNOB=CHOICE. Did you mean {near[0]}?"
+        raise UsageError(msg)
+    for choice in knobs[name].choices:
+        if str(choice) == said:
+            return name, choice
+    msg = f"{name} has no choice {said!r}; it has {', '.join(map(str, knobs[name].choices))}."
+    raise UsageError(msg)
+
+
+def _source(recipe: Recipe, task: Task) -> str:
+    """Return how it is known that the recipe cannot be: of the knob that refuses, or of the rule."""
+    for knob in KNOBS:
+        if knob.name in recipe.turned and knob.refuses(recipe.turned[knob.name], task.setting):
+            return knob.source
+    rule = refusal(choices_of(recipe))
+    return rule.source if rule else ""
+
+
+def _trials(task: Task) -> dict[Recipe, Trial]:
+    """Return the trials of this scope that the store has, the newest of each recipe."""
+    with Store.read() as store:
+        runs = [run for run in store.runs(task.card.name) if run.scope == task.scope]
+    return {trial.recipe: trial for run in reversed(runs) for trial in run.trials}

@@ -1,0 +1,91 @@
+"""Why a recipe is tried or not: the reason with its source, and what was measured here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from autotune.errors import UsageError
+from autotune.planner.cli import tables
+from autotune.planner.explain import explain
+from autotune.planner.tune import Request, task_of
+from autotune.probes.machine import probe
+from autotune.search.measured import Latency, Trial
+from autotune.search.recipe import UNMODIFIED, Recipe
+from autotune.store.store import Store
+
+BF16 = Recipe(turned={"precision": "bf16"})
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AUTOTUNE_HOME", str(tmp_path))
+
+
+def kept(*trials: tuple[Recipe, float]) -> None:
+    """Keep a run of `shapes` on this machine with these latencies."""
+    task, _ = task_of(Request(model="shapes"), probe())
+    with Store.open() as store:
+        run = store.begin_run(task.scope, task.machine, fresh=True)
+        for number, (recipe, ms) in enumerate(trials):
+            trial = Trial(
+                number=number,
+                recipe=recipe,
+                outcome="ok",
+                latency=Latency(samples_ms=(ms,)),
+                started_at="2026-01-02T03:04:05+00:00",
+                duration_s=1.0,
+            )
+            store.keep_trial(run.id, trial)
+        store.finish_run(run.id, "all was tried", (), finished=True)
+
+
+def test_a_rule_says_why_and_how_it_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    found = explain("shapes", ["compile=openvino", "memory_format=channels_last"])
+    assert "OpenVINO" in found.because
+    assert "docs.openvino.ai" in found.source
+    tables.print_explanation(found)
+    assert capsys.readouterr().out.startswith("Never tried here. ")
+
+
+def test_a_knob_says_why_and_how_it_is_known() -> None:
+    found = explain("shapes", ["precision=fp16"] if not probe().accelerators else ["compile=openvino"])
+    assert found.because
+    assert found.source.startswith("https://")
+
+
+def test_nothing_speaks_against_what_was_not_tried(capsys: pytest.CaptureFixture[str]) -> None:
+    found = explain("shapes", ["tome_ratio=0.25"])
+    assert (found.because, found.source, found.trial) == ("", "", None)
+    tables.print_explanation(found)
+    assert "has not been tried yet" in capsys.readouterr().out
+
+
+def test_what_was_measured_last_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    kept((UNMODIFIED, 900.0), (BF16, 700.0))
+    kept((UNMODIFIED, 1000.0), (BF16, 500.0))
+    found = explain("shapes", ["precision=bf16"])
+    assert found.trial
+    assert found.baseline
+    assert (found.trial.median_ms, found.baseline.median_ms) == (500.0, 1000.0)
+    tables.print_explanation(found)
+    assert capsys.readouterr().out.splitlines() == [
+        "precision=bf16: tried here on 2026-01-02: ok.",
+        "500 ms a call, 1.00 s unmodified.",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("turn", "said"),
+    [
+        ("compil=full", "There is no knob compil; a turn is written KNOB=CHOICE. Did you mean compile?"),
+        ("compile=fast", "compile has no choice 'fast'; it has none, regional"),
+        ("compile", "compile has no choice ''"),
+        ("=", "There is no knob ; a turn is written"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(turn: str, said: str) -> None:
+    with pytest.raises(UsageError) as refused:
+        explain("shapes", [turn])
+    assert said in str(refused.value)
