@@ -1,4 +1,4 @@
-"""Why a recipe is tried, why it is not, and what came of it here: `autotune explain`."""
+"""Why a plan is what it is, why a recipe is tried or not, and what came of it here: `autotune explain`."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from ..errors import UsageError
 from ..probes.machine import probe
 from ..search.assemble import choices_of
 from ..search.knobs import KNOBS
-from ..search.measured import Trial
-from ..search.recipe import UNMODIFIED, Recipe
+from ..search.measured import FAILURES, Trial
+from ..search.plan import Plan
+from ..search.recipe import UNMODIFIED, Choice, Recipe
 from ..search.rules import refusal
 from ..search.space import recipe_of, space_for
 from ..store.store import Store
@@ -40,6 +41,47 @@ class Explanation(Value):
     tolerance: float
 
 
+class Refused(Value):
+    """A choice that this machine, this model or this workload rules out."""
+
+    knob: str
+    choice: Choice
+    because: str
+
+
+class Overview(Value):
+    """What became of the tuning of a model: `plan` with what each knob bought, what failed, what was never tried.
+
+    `plan` is None, and `reason` empty, where it has not been tuned for its own workload.
+    """
+
+    schema_version: int = 1
+    model: str
+    plan: Plan | None
+    reason: str
+    failed: tuple[Trial, ...]
+    refused: tuple[Refused, ...]
+
+
+def overview(model: str) -> Overview:
+    """Return how the newest tuning of a model here ended, and what it could not try.
+
+    Raises ModelError and StoreError.
+    """
+    task, _ = task_of(Request(model=model), probe())
+    refused = space_for(task.setting).refused
+    with Store.read() as store:
+        runs = [run for run in store.runs(task.card.name) if run.scope == task.scope]
+        plans = store.plans_of(runs[0].id) if runs else ()
+    return Overview(
+        model=task.card.name,
+        plan=plans[0] if plans else None,
+        reason=runs[0].reason if runs else "",
+        failed=tuple(trial for trial in runs[0].trials if trial.outcome in FAILURES) if runs else (),
+        refused=tuple(Refused(knob=k, choice=choice, because=why) for (k, choice), why in refused.items()),
+    )
+
+
 def explain(model: str, turns: Sequence[str]) -> Explanation:
     """Return what speaks against a recipe on this machine, and what was measured of it.
 
@@ -61,7 +103,7 @@ def explain(model: str, turns: Sequence[str]) -> Explanation:
     )
 
 
-def _turn(text: str) -> tuple[str, bool | int | float | str]:
+def _turn(text: str) -> tuple[str, Choice]:
     name, _, said = text.partition("=")
     knobs = {knob.name: knob for knob in KNOBS}
     if name not in knobs:

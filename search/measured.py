@@ -13,6 +13,9 @@ from .recipe import Recipe
 
 Outcome = Literal["ok", "out_of_memory", "unfit", "timeout", "crashed", "slow", "bad_image"]
 
+FAILURES: tuple[Outcome, ...] = ("out_of_memory", "unfit", "timeout", "crashed", "bad_image")
+"""Outcomes without an image; a trial that is merely slow has told what it was asked."""
+
 
 class Latency(Value):
     """Wall times of whole pipeline calls, warm, in milliseconds; raw, so that any figure can be made again."""

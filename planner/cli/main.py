@@ -119,19 +119,23 @@ def plan(
 def explain(
     model: Annotated[str, typer.Argument(help="The model: a short name or a folder.")],
     turns: Annotated[
-        list[str], typer.Argument(metavar="KNOB=CHOICE...", help="The recipe, such as compile=full offload=model.")
-    ],
+        list[str] | None,
+        typer.Argument(metavar="KNOB=CHOICE", help="Ask of one recipe: compile=full precision=bf16."),
+    ] = None,
     json_: Json = False,
 ) -> None:
-    """Print why a recipe is tried here or is not, and what was measured of it."""
+    """Print what each knob bought, and what is not tried here and why."""
+    from ..explain import Overview, overview
     from ..explain import explain as look
     from . import tables
 
-    explanation = look(model, turns)
+    found = look(model, turns) if turns else overview(model)
     if json_:
-        typer.echo(explanation.model_dump_json(indent=2))
+        typer.echo(found.model_dump_json(indent=2))
+    elif isinstance(found, Overview):
+        tables.print_overview(found)
     else:
-        tables.print_explanation(explanation)
+        tables.print_explanation(found)
 
 
 @app.command()

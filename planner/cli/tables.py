@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from ...search.measured import FAILURES
 from ...store.places import data_dir
 from ...store.store import FILE_NAME
 from ..catalogue import asked_as
@@ -19,16 +20,17 @@ from .amounts import said_ms, said_s
 from .progress import verdict
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from ...probes.machine import Machine
-    from ...search.measured import Latency, Quality
+    from ...search.measured import Latency, Quality, Trial
     from ...search.plan import Plan
     from ...search.space import Space
     from ...search.task import Task
     from ..choose import Answer
-    from ..explain import Explanation
+    from ..explain import Explanation, Overview
     from ..tune import Result
 
-BROKEN = ("out_of_memory", "timeout", "crashed", "bad_image", "unfit")
 DETAIL_WIDTH = 200
 
 
@@ -42,7 +44,7 @@ def print_result(result: Result) -> None:
     console = _console()
     if result.run.state == "finished":
         console.print(f"From the store: this was tuned on {result.run.started_at[:10]}; --fresh tunes it again.\n")
-    _print_failures(console, result)
+    _print_failures(console, [trial for trial in result.trials if trial.outcome in FAILURES])
     plan = result.plan
     if plan is None:
         console.print(f"No plan: {result.reason}. The unmodified pipeline is kept.")
@@ -102,8 +104,7 @@ def _gains(plan: Plan) -> Table:
     return table
 
 
-def _print_failures(console: Console, result: Result) -> None:
-    failed = [trial for trial in result.trials if trial.outcome in BROKEN]
+def _print_failures(console: Console, failed: Sequence[Trial]) -> None:
     if not failed:
         return
     table = Table("did not work", "because", box=None, pad_edge=False, header_style="bold")
@@ -154,6 +155,21 @@ def print_answer(answer: Answer) -> None:
         f"{answer.known.capitalize()}, {plan.scope.workload}, on {plan.created_at[:10]}, plan {plan.id}.",
         highlight=False,
     )
+
+
+def print_overview(overview: Overview) -> None:
+    """Print what each knob of the plan bought, what failed, and what was never tried."""
+    console = _console()
+    if overview.plan:
+        console.print(_headline(overview.plan).lstrip())
+        console.print(_gains(overview.plan))
+    elif overview.reason:
+        console.print(f"No plan: {overview.reason}.", soft_wrap=True)
+    else:
+        console.print(f"{overview.model} has not been tuned here for its own workload yet.")
+    _print_failures(console, overview.failed)
+    for refused in overview.refused:
+        console.print(f"never tried here: {refused.knob}={refused.choice}: {refused.because}", soft_wrap=True)
 
 
 def print_explanation(explanation: Explanation) -> None:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 
 import pytest
 
 from autotune.errors import UsageError
 from autotune.planner.cli import tables
-from autotune.planner.explain import explain
+from autotune.planner.explain import explain, overview
 from autotune.planner.tune import Request, task_of
 from autotune.probes.machine import probe
 from autotune.search.measured import Latency, Trial
@@ -24,7 +25,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def kept(*trials: tuple[Recipe, float]) -> None:
-    """Keep a run of `shapes` on this machine with these latencies."""
+    """Keep a run of `shapes` on this machine with these latencies in milliseconds; NaN is a trial that crashed."""
     task, _ = task_of(Request(model="shapes"), probe())
     with Store.open() as store:
         run = store.begin_run(task.scope, task.machine, fresh=True)
@@ -32,8 +33,9 @@ def kept(*trials: tuple[Recipe, float]) -> None:
             trial = Trial(
                 number=number,
                 recipe=recipe,
-                outcome="ok",
-                latency=Latency(samples_ms=(ms,)),
+                outcome="crashed" if math.isnan(ms) else "ok",
+                detail="SIGSEGV" if math.isnan(ms) else "",
+                latency=None if math.isnan(ms) else Latency(samples_ms=(ms,)),
                 started_at="2026-01-02T03:04:05+00:00",
                 duration_s=1.0,
             )
@@ -74,6 +76,28 @@ def test_what_was_measured_last_is_told(capsys: pytest.CaptureFixture[str]) -> N
         "precision=bf16: tried here on 2026-01-02: ok.",
         "500 ms a call, 1.00 s unmodified.",
     ]
+
+
+def test_a_model_that_was_not_tuned_has_only_what_is_ruled_out(capsys: pytest.CaptureFixture[str]) -> None:
+    found = overview("shapes")
+    assert (found.plan, found.reason, found.failed) == (None, "", ())
+    assert {refused.knob for refused in found.refused} & {"offload", "compile"}
+    tables.print_overview(found)
+    said = capsys.readouterr().out
+    assert said.startswith("shapes has not been tuned here")
+    assert "never tried here: " in said
+
+
+def test_the_newest_tuning_is_the_one_that_is_told(capsys: pytest.CaptureFixture[str]) -> None:
+    kept((UNMODIFIED, 900.0), (BF16, 700.0))
+    kept((UNMODIFIED, 1000.0), (BF16, math.nan))
+    found = overview("shapes")
+    assert [(trial.recipe, trial.outcome) for trial in found.failed] == [(BF16, "crashed")]
+    tables.print_overview(found)
+    said = capsys.readouterr().out
+    assert said.startswith("No plan: all was tried.")
+    assert "precision=bf16" in said
+    assert "crashed: SIGSEGV" in said
 
 
 @pytest.mark.parametrize(
