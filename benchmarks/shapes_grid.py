@@ -49,6 +49,7 @@ MEASURES = [
     "peak_memory_bytes",
     "clip_score",
     "clip_bound",
+    "ssim",
     "feasible",
 ]
 CHEAP_FIRST = {"openvino": 0, "none": 1, "regional": 2, "full": 2}
@@ -165,6 +166,7 @@ def append(table: Path, trial: Trial, tolerance: float) -> None:
         "peak_memory_bytes": str(trial.peak_memory_bytes or ""),
         "clip_score": f"{quality.mean:.3f}" if quality else "",
         "clip_bound": f"{quality.bound:.3f}" if quality else "",
+        "ssim": f"{quality.ssim:.4f}" if quality and quality.ssim is not None else "",
         "feasible": str(trial.feasible(tolerance)),
     }
     with table.open("a", newline="", encoding="utf-8") as file:

@@ -160,7 +160,18 @@ class IsolatedEvaluator:
             scores=tuple(scores),
             baseline_scores=tuple(baseline),
             bound=lower_bound(differences),
+            likeness=self._likeness(recipe, count, deadline),
         )
+
+    def _likeness(self, recipe: Recipe, count: int, deadline: float) -> tuple[float, ...]:
+        """Return how like the baseline's the images are; of an earlier sitting there are scores, but no images."""
+        pairs = [(self._image(recipe, index), self._image(UNMODIFIED, index)) for index in range(count)]
+        at_hand = [pair for pair in pairs if pair[0].exists() and pair[1].exists()]
+        if recipe == UNMODIFIED or not at_hand:
+            return ()
+        files, references = zip(*at_hand, strict=True)
+        command = {"do": "compare", "files": list(map(str, files)), "references": list(map(str, references))}
+        return tuple(self._asked_scorer(command, recipe, deadline)["likeness"])
 
     def _scored(self, recipe: Recipe, count: int, deadline: float) -> list[float]:
         missing = [index for index in range(count) if (recipe.key, index) not in self._scores]
@@ -168,36 +179,38 @@ class IsolatedEvaluator:
             command = {
                 "do": "score",
                 "scorer": str(self.task.scorer),
-                "files": [str(self._place(recipe, "images") / f"{self.task.seeds[index]}.png") for index in missing],
+                "files": [str(self._image(recipe, index)) for index in missing],
                 "prompts": [self.task.prompts[index] for index in missing],
             }
-            try:
-                scores = self._asked_scorer(command, deadline)
-            except TrialFailure as failure:
-                if time.monotonic() >= deadline:
-                    raise
-                msg = f"The scorer in {self.task.scorer} could not score the images of {recipe}. {failure.detail}"
-                raise TrialProcessError(msg) from failure
+            scores = self._asked_scorer(command, recipe, deadline)["scores"]
             self._scores |= {(recipe.key, index): score for index, score in zip(missing, scores, strict=True)}
         return [self._scores[recipe.key, index] for index in range(count)]
 
-    def _asked_scorer(self, command: dict[str, Any], deadline: float) -> list[float]:
-        """Return the scores; a scorer that an earlier call started may have been killed since, and is replaced."""
+    def _asked_scorer(self, command: dict[str, Any], recipe: Recipe, deadline: float) -> dict[str, Any]:
+        """Return its answer; a scorer that an earlier call started may have been killed since, and is replaced.
+
+        Raises TrialProcessError where a fresh one fails: that is no fault of the recipe's.
+        """
         standing = self._scorer is not None
         self._scorer = self._scorer or self.template.fork()
         try:
-            scores: list[float] = self._scorer.ask(command, self._limit(SCORE_LIMIT_S, deadline))["scores"]
-        except TrialFailure:
+            return self._scorer.ask(command, self._limit(SCORE_LIMIT_S, deadline))
+        except TrialFailure as failure:
             self._drop_scorer()
-            if standing and time.monotonic() < deadline:
-                return self._asked_scorer(command, deadline)
-            raise
-        return scores
+            if time.monotonic() >= deadline:
+                raise
+            if standing:
+                return self._asked_scorer(command, recipe, deadline)
+            msg = f"The scorer in {self.task.scorer} could not score the images of {recipe}. {failure.detail}"
+            raise TrialProcessError(msg) from failure
 
     def _drop_scorer(self) -> None:
         if self._scorer:
             self._scorer.__exit__()
             self._scorer = None
+
+    def _image(self, recipe: Recipe, index: int) -> Path:
+        return self._place(recipe, "images") / f"{self.task.seeds[index]}.png"
 
     def _place(self, recipe: Recipe, what: str) -> Path:
         return self._folder / recipe.key.replace(" ", "_") / what

@@ -38,13 +38,15 @@ class Quality(Value):
     """Scores of a recipe's images beside the baseline's, paired by prompt, seed and initial latent.
 
     `scores` and `baseline_scores` are CLIP scores, 100 * max(cosine, 0), in the order of the prompts;
-    `bound` is the lower end of the one-sided 95 % interval of the mean paired difference.
+    `bound` is the lower end of the one-sided 95 % interval of the mean paired difference. `likeness` is the
+    structural similarity (SSIM) with the baseline's own images, of those that were at hand: reported, not judged.
     """
 
     scorer: str
     scores: tuple[float, ...] = Field(min_length=1)
     baseline_scores: tuple[float, ...] = Field(min_length=1)
     bound: float
+    likeness: tuple[float, ...] = ()
 
     @model_validator(mode="after")
     def _paired(self) -> Quality:
@@ -62,6 +64,11 @@ class Quality(Value):
     def baseline_mean(self) -> float:
         """The mean score of the baseline's images for the same prompts and seeds."""
         return statistics.fmean(self.baseline_scores)
+
+    @property
+    def ssim(self) -> float | None:
+        """The mean structural similarity with the baseline's images; None where no image of both was at hand."""
+        return statistics.fmean(self.likeness) if self.likeness else None
 
     def shortfall(self, tolerance: float) -> float:
         """Return by how many points the bound misses what is tolerated; 0 or less means that it is met.

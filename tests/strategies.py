@@ -53,8 +53,13 @@ def qualities(draw: st.DrawFn) -> Quality:
     """Scores of one to four prompts."""
     pairs = draw(st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=4))
     scores, baseline_scores = zip(*pairs, strict=True)
-    bound = draw(st.floats(-100, 100))
-    return Quality(scorer=draw(KEYS), scores=scores, baseline_scores=baseline_scores, bound=bound)
+    return Quality(
+        scorer=draw(KEYS),
+        scores=scores,
+        baseline_scores=baseline_scores,
+        bound=draw(st.floats(-100, 100)),
+        likeness=draw(st.lists(st.floats(-1, 1), max_size=len(pairs)).map(tuple)),
+    )
 
 
 def trials() -> st.SearchStrategy[Trial]:

@@ -79,6 +79,8 @@ def _comparison(plan: Plan) -> Table:
     if plan.quality:
         table.add_row("CLIP score", f"{plan.quality.baseline_mean:.2f}", f"{plan.quality.mean:.2f}")
         table.add_row("paired difference", "", _said_difference(plan.quality, plan.scope.tolerance))
+        if plan.quality.ssim is not None:
+            table.add_row("likeness to it (SSIM)", "", f"{plan.quality.ssim:.3f}")
     else:
         table.add_row("CLIP score", "not measured", "not measured")
     return table

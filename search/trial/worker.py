@@ -1,7 +1,8 @@
 """What happens inside a trial's process: it hears commands as JSON lines and answers each with one.
 
 Commands: `build` (make artifacts), `load` (assemble and make the cold call), `run` (call the pipeline for
-some prompts: each call is a latency sample and an image), `score` (CLIP scores of images). An answer is
+some prompts: each call is a latency sample and an image), `score` (CLIP scores of images), `compare` (how like other
+images they are). An answer is
 `{"ok": {...}}` or `{"failure": {"outcome": ..., "detail": ...}}`.
 """
 
@@ -133,6 +134,12 @@ class Worker:
         if self._scorer is None:
             self._scorer = Scorer(Path(scorer))
         return {"scores": self._scorer.scores([Path(file) for file in files], prompts)}
+
+    def do_compare(self, files: list[str], references: list[str]) -> dict[str, Any]:
+        """Return how like its reference each image is, as structural similarity."""
+        from .likeness import ssim
+
+        return {"likeness": [ssim(Path(one), Path(other)) for one, other in zip(files, references, strict=True)]}
 
     def _prepared(self, order: dict[str, Any]) -> Order:
         import torch

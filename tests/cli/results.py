@@ -57,7 +57,9 @@ def task_of(**changes: Any) -> Task:
 
 
 def quality_of(bound: float) -> Quality:
-    return Quality(scorer="s", scores=(30.0, 30.2), baseline_scores=(30.0, 30.0), bound=bound)
+    return Quality(
+        scorer="s", scores=(30.0, 30.2), baseline_scores=(30.0, 30.0), bound=bound, likeness=(0.9, 1.0) if bound else ()
+    )
 
 
 def trial_of(number: int, recipe: Recipe, ms: float | None, outcome: Outcome = "ok", **changes: Any) -> Trial:

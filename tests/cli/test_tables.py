@@ -64,6 +64,7 @@ def test_a_winner_is_set_beside_the_baseline(said: Read) -> None:
     assert "load and first call 2 s" in text
     assert "CLIP score 30.00 30.10" in text
     assert "paired difference +0.10, 95 % bound -0.10 (at least -0.30 is asked; 2 pairs)" in text
+    assert "likeness to it (SSIM) 0.950" in text
     assert "precision=bf16 2.50 times slower without it" in text
     assert "Ended after 1 trials because the budget was used." in text
     assert "other plan" not in text

@@ -109,7 +109,12 @@ def test_a_scorer_that_is_killed_is_replaced(task: Task) -> None:
         psutil.Process(evaluator._scorer.pid).kill()
         second = evaluator.evaluate(1, WORKS, math.inf, time.monotonic() + 60)
     assert (first.outcome, second.outcome) == ("ok", "ok")
+    assert first.quality
     assert second.quality
+    assert first.quality.likeness == ()
+    assert len(second.quality.likeness) == len(second.quality.scores)
+    assert second.quality.ssim is not None
+    assert 0.9 < second.quality.ssim < 1, "bf16 changes an image, and little"
 
 
 @pytest.mark.slow

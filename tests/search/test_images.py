@@ -7,10 +7,13 @@ from random import Random
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from autotune.search.trial.images import checked, save
+from autotune.search.trial.likeness import ssim
 from autotune.search.trial.memory import PeakMemory
 from autotune.search.trial.worker import BadImageError, classify
+from autotune.shapes.draw import draw, random_scene
 
 
 def noise(seed: int = 0) -> np.ndarray:
@@ -86,3 +89,16 @@ def test_the_scorer_tells_captions_apart(tmp_path: Path) -> None:
         first += scores[0] == max(scores)
         assert all(0 <= score <= 100 for score in scores)
     assert first >= 10
+
+
+def test_likeness_is_one_of_the_same_and_falls_with_noise(tmp_path: Path) -> None:
+    image = draw(random_scene(Random(1)), Random(1))
+    found = []
+    for spread in (0, 10, 40, 120):
+        noise = np.random.default_rng(0).normal(0, spread, image.shape)
+        file = tmp_path / f"{spread}.png"
+        Image.fromarray(np.clip(image + noise, 0, 255).astype(np.uint8)).save(file)
+        found.append(ssim(file, tmp_path / "0.png"))
+    assert found[0] == 1.0
+    assert found == sorted(found, reverse=True)
+    assert found[-1] < 0.2
