@@ -24,6 +24,9 @@ DISTRIBUTIONS = {
     "openvino": "openvino",
     "nncf": "nncf",
     "tomesd": "tomesd",
+    "flash_attn": "flash-attn",
+    "sageattention": "sageattention",
+    "xformers": "xformers",
     "optuna": "optuna",
     "autotune": "autotune-diffusers",
 }

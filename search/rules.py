@@ -52,8 +52,14 @@ RULES: tuple[Rule, ...] = (
         source="diffusers 0.42, models/attention.py: torch.cat of the weights' data",
     ),
     Rule(
+        "fused_projections_bring_their_processor",
+        lambda c: c["fuse_qkv"] is True and c["attention"] in {"eager", "xformers"},
+        because="fusing sets an attention processor of its own, which another would take the place of",
+        source="diffusers 0.42, models/unets/unet_2d_condition.py: FusedAttnProcessor2_0",
+    ),
+    Rule(
         "openvino_fuses_itself",
-        lambda c: c["fuse_qkv"] is True and c["compile"] == "openvino",
+        lambda c: (c["fuse_qkv"] is True or c["attention"] != "default") and c["compile"] == "openvino",
         because="OpenVINO is given the graph of the pipeline as diffusers makes it, and fuses what it can",
         source="https://docs.openvino.ai, transformations of the CPU plugin",
     ),

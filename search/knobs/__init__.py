@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from .attention import ATTENTION
 from .compile import COMPILE
 from .fuse_qkv import FUSE_QKV
 from .guidance import GUIDANCE_CUTOFF
@@ -16,6 +17,7 @@ KNOBS: tuple[Knob, ...] = (
     PRECISION,
     MEMORY_FORMAT,
     FUSE_QKV,
+    ATTENTION,
     QUANTIZATION,
     TOME_RATIO,
     GUIDANCE_CUTOFF,

@@ -106,6 +106,11 @@ def test_fused_projections_are_fused(bench: Bench) -> None:
     assert any(getattr(module, "fused_projections", False) for module in pipe.unet.modules())
 
 
+def test_eager_attention_is_the_processor_from_before_sdpa(bench: Bench) -> None:
+    pipe = assemble(Recipe(turned={"attention": "eager"}), bench)
+    assert {type(processor).__name__ for processor in pipe.unet.attn_processors.values()} == {"AttnProcessor"}
+
+
 def denoised(bench: Bench, pipe: Any, recipe: Recipe) -> list[int]:
     """Return the batch size of each of the denoiser's calls in one call of the pipeline."""
     sizes: list[int] = []

@@ -29,6 +29,7 @@ BREAKS = {
     "openvino_takes_plain_weights": {"compile": "openvino", "quantization": "bnb_int8"},
     "openvino_or_offload": {"compile": "openvino", "offload": "model"},
     "fuse_before_quantizing": {"fuse_qkv": True, "quantization": "bnb_int8"},
+    "fused_projections_bring_their_processor": {"fuse_qkv": True, "attention": "eager"},
     "openvino_fuses_itself": {"fuse_qkv": True, "compile": "openvino"},
     "openvino_lays_out_memory": {"compile": "openvino", "memory_format": "channels_last"},
     "offload_or_full_compile": {"compile": "full", "offload": "group"},
@@ -39,6 +40,7 @@ KEEPS = {
     "openvino_takes_plain_weights": {"compile": "openvino", "quantization": "nncf_int8"},
     "openvino_or_offload": {"compile": "openvino"},
     "fuse_before_quantizing": {"fuse_qkv": True, "precision": "bf16"},
+    "fused_projections_bring_their_processor": {"fuse_qkv": True, "attention": "cudnn"},
     "openvino_fuses_itself": {"fuse_qkv": True, "compile": "full"},
     "openvino_lays_out_memory": {"compile": "regional", "memory_format": "channels_last"},
     "offload_or_full_compile": {"compile": "regional", "offload": "group"},
@@ -132,6 +134,17 @@ def test_a_transformer_has_no_token_merging(machine: Machine) -> None:
     assert "does not name its repeated blocks" in space.refused["compile", "regional"]
 
 
+def test_a_unet_is_refused_the_backends_that_it_would_not_ask(machine: Machine) -> None:
+    gpu = Accelerator(kind="cuda", index=0, name="A100", total_bytes=80 * 2**30, compute_capability=(8, 0))
+    software = machine.software.model_copy(update={"versions": {"flash_attn": "2.8.3", "xformers": "0.0.35"}})
+    with_gpu = machine.model_copy(update={"accelerators": (gpu,), "software": software})
+    unet, transformer = (space_for(setting_of(with_gpu, unet=unet, device="cuda")) for unet in (True, False))
+    assert unet.choices["attention"] == ("default", "eager", "xformers")
+    assert "would change nothing" in unet.refused["attention", "flash"]
+    assert transformer.choices["attention"] == ("default", "eager", "cudnn", "flash", "xformers")
+    assert transformer.refused["attention", "sage"] == "needs sageattention, which is not installed"
+
+
 def test_what_is_not_guided_has_no_guidance_to_cut_off(machine: Machine) -> None:
     setting = setting_of(machine)
     card = setting.card.model_copy(update={"pipeline_class": "StableDiffusionPipeline"})
@@ -149,6 +162,7 @@ def test_what_is_not_installed_is_refused_with_what_to_install(machine: Machine)
         "precision",
         "memory_format",
         "fuse_qkv",
+        "attention",
     }
     assert "pip install 'autotune-diffusers[cpu]'" in space.refused["compile", "openvino"]
     assert "g++" in space.refused["compile", "full"]
