@@ -1,7 +1,7 @@
 """Recipes of `shapes` on this machine, one by one, and the main job beside the best of them.
 
     python benchmarks/shapes_grid.py measure [--minutes 60] [--table FILE]    measure the grid, resumably
-    python benchmarks/shapes_grid.py compare [--table FILE] [--budget 4m]     the main job against the grid's best
+    python benchmarks/shapes_grid.py compare [--table FILE] [--budget 270s]   the main job against the grid's best
 
 The grid is every recipe under OpenVINO, and of the others all that turn one or two knobs, those that inductor
 compiles last. `measure` writes one row a recipe as a replay table: knob columns, what it cost to try, what came
@@ -62,7 +62,7 @@ def main() -> None:
     parser.add_argument("what", choices=("measure", "compare"))
     parser.add_argument("--table", type=Path, default=TABLE, help="the replay table")
     parser.add_argument("--minutes", type=float, default=90, help="stop measuring after this long; run again to go on")
-    parser.add_argument("--budget", default="4m", help="the main job's budget")
+    parser.add_argument("--budget", default="270s", help="the main job's budget")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as home:
         os.environ["AUTOTUNE_HOME"] = home

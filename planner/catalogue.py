@@ -68,14 +68,14 @@ def _shapes() -> Model:
     held_out = _lines(resources.files(shapes) / "prompts.txt")
     return Model(
         card=read_model(shapes.WEIGHTS, "shapes"),
-        workload=Workload(width=128, height=128, steps=20, guidance=4.0),
+        workload=Workload(width=128, height=128, steps=20, guidance=3.0),
         prompts=held_out,
         calibration_prompts=(
             "a large red circle on a blue background",
             "a small green star in the top left on a white background",
         ),
         scorer=shapes.SCORER,
-        budget_s=240,
+        budget_s=270,
     )
 
 

@@ -10,10 +10,15 @@ from __future__ import annotations
 import hashlib
 import math
 from dataclasses import dataclass, replace
+from itertools import product
 from random import Random
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image, ImageDraw
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PIXELS = 128
 
@@ -78,8 +83,20 @@ def random_scene(rng: Random) -> Scene:
     return Scene(size, colour, rng.choice(SHAPES), background, corner)
 
 
+def every_scene() -> Iterator[Scene]:
+    """Yield every scene that `random_scene` can return, each once."""
+    places = [(size, "") for size in SIZES] + [("small", corner) for corner in CORNERS]
+    for colour, shape, background, (size, corner) in product(COLOURS, SHAPES, BACKGROUNDS, places):
+        if colour != background:
+            yield Scene(size, colour, shape, background, corner)
+
+
 def held_out_scenes(count: int, seed: int = 0) -> list[Scene]:
-    """Return scenes that training does not see, each once."""
+    """Return scenes that training does not see, each once. Raises ValueError if there are not that many."""
+    there = sum(scene.held_out for scene in every_scene())
+    if count > there:
+        msg = f"{count} scenes were asked for, and {there} are held out of training."
+        raise ValueError(msg)
     rng, scenes = Random(seed), dict[str, Scene]()
     while len(scenes) < count:
         scene = random_scene(rng)
