@@ -155,6 +155,7 @@ def _choice(knob: Knob, row: dict[str, str]) -> Choice:
 
 def append(table: Path, trial: Trial, tolerance: float) -> None:
     """Add a row."""
+    table.parent.mkdir(parents=True, exist_ok=True)
     new = not table.exists()
     quality, latency = trial.quality, trial.latency
     measured = {
