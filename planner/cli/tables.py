@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from ...probes.machine import Machine
     from ...search.measured import Latency, Quality, Trial
-    from ...search.plan import Plan
+    from ...search.plan import Gain, Plan
     from ...search.space import Space
     from ...search.task import Task
     from ..choose import Answer
@@ -101,9 +101,15 @@ def _said_difference(quality: Quality, tolerance: float) -> str:
 def _gains(plan: Plan) -> Table:
     table = Table("knob", "what it bought", box=None, pad_edge=False, header_style="bold")
     for gain in plan.gains:
-        bought = f"{gain.slowdown_without:.2f} times slower without it" if gain.slowdown_without else gain.note
-        table.add_row(f"{gain.knob}={gain.choice}", bought)
+        table.add_row(f"{gain.knob}={gain.choice}", _said_gain(gain))
     return table
+
+
+def _said_gain(gain: Gain) -> str:
+    if gain.slowdown_without is None:
+        return gain.note
+    times = f"{gain.slowdown_without:.2f} times"
+    return f"{times} slower without it" if gain.slowdown_without > 1 else f"no gain was seen ({times} without it)"
 
 
 def _print_failures(console: Console, failed: Sequence[Trial]) -> None:

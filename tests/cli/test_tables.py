@@ -73,6 +73,13 @@ def test_a_winner_is_set_beside_the_baseline(said: Read) -> None:
     assert "From the store" not in text
 
 
+def test_a_knob_that_bought_nothing_is_not_said_to_have(said: Read) -> None:
+    gains = (Gain(knob="precision", choice="bf16", slowdown_without=0.97),)
+    assert "precision=bf16 no gain was seen (0.97 times without it)" in said(
+        tables.print_result, result_of(plan_of(gains=gains))
+    )
+
+
 def test_how_to_use_it_is_a_program_that_can_be_run(said: Read) -> None:
     plan = plan_of()
     text = said(tables.print_result, result_of(plan))
