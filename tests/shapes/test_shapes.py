@@ -123,7 +123,7 @@ def test_the_card_says_that_the_pipeline_is_good_enough() -> None:
 @pytest.mark.slow
 def test_the_report_finds_the_model_good_enough(tmp_path: Path) -> None:
     """The same as the card, on fewer images: the shares must hold, the scores must fall as images are spoilt."""
-    sizes = ["--drawn", "60", "--generated", "32", "--rounded", "8"]
+    sizes = ["--drawn", "60", "--generated", "48", "--rounded", "24"]
     script = str(ROOT / "benchmarks" / "shapes_report.py")
     done = _run(script, *sizes, "--card", str(tmp_path / "card.md"))
     assert done.returncode == 0, done.stdout + done.stderr
