@@ -3,11 +3,11 @@
     python benchmarks/shapes_grid.py measure [--minutes 60] [--table FILE]    measure the grid, resumably
     python benchmarks/shapes_grid.py compare [--table FILE] [--budget 270s]   the main job against the grid's best
 
-The grid is every recipe under OpenVINO, and of the others all that turn one or two knobs, those that inductor
-compiles last. `measure` writes one row a recipe as a replay table: knob columns, what it cost to try, what came
-out, and `invalid:OUTCOME` where nothing did. `compare` tunes from nothing, as `autotune --model shapes` does, then
-runs its plan and the best feasible recipe of the table against the baseline, call by call, in one process each, and
-leaves with 1 if the plan has less than 90 % of the best one's speed-up.
+The grid is, of the knobs that it is about, every recipe under OpenVINO, and of the others all that turn one or two
+knobs, those that inductor compiles last. `measure` writes one row a recipe as a replay table: knob columns, what it
+cost to try, what came out, and `invalid:OUTCOME` where nothing did. `compare` tunes from nothing, as
+`autotune --model shapes` does, then runs its plan and the best feasible recipe of the table against the baseline,
+call by call, in one process each, and leaves with 1 if the plan has less than 90 % of the best one's speed-up.
 """
 
 from __future__ import annotations
@@ -39,7 +39,17 @@ if TYPE_CHECKING:
     from autotune.search.task import Task
 
 TABLE = Path(__file__).parent / "results" / "shapes_cpu_grid.csv"
-KNOB_NAMES = [knob.name for knob in KNOBS]
+KNOB_NAMES = [
+    "precision",
+    "memory_format",
+    "fuse_qkv",
+    "attention",
+    "quantization",
+    "tome_ratio",
+    "guidance_cutoff",
+    "offload",
+    "compile",
+]
 MEASURES = [
     "latency_ms",
     "spread",
@@ -77,7 +87,7 @@ def measure(table: Path, minutes: float) -> None:
     deadline = time.monotonic() + 60 * minutes
     evaluate.SLOW = math.inf  # a table wants the slow ones too, with their quality
     task, _ = task_of(Request(model="shapes"), probe())
-    recipes = grid(space_for(task.setting))
+    recipes = grid(space_for(task.setting, tuple(knob for knob in KNOBS if knob.name in KNOB_NAMES)))
     done = {recipe.key for recipe in known(table)}
     with _evaluator(task) as evaluator:
         for number, recipe in enumerate([UNMODIFIED, *(recipe for recipe in recipes if recipe != UNMODIFIED)]):
@@ -174,7 +184,8 @@ def append(table: Path, trial: Trial, tolerance: float) -> None:
         writer = csv.DictWriter(file, [*KNOB_NAMES, *MEASURES])
         if new:
             writer.writeheader()
-        writer.writerow({**choices_of(trial.recipe), **measured})
+        choices = choices_of(trial.recipe)
+        writer.writerow({name: choices[name] for name in KNOB_NAMES} | measured)
 
 
 if __name__ == "__main__":

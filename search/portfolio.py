@@ -36,6 +36,29 @@ KNOWN_GOOD: tuple[tuple[dict[str, Choice], str], ...] = (
 """Choices, and where they are known from."""
 
 
+PROMISING: tuple[tuple[str, Choice], ...] = (
+    # published or measured gains of one turn alone, the largest first; what is not here is tried after them
+    ("compile", "openvino"),
+    ("compile", "full"),
+    ("compile", "regional"),
+    ("precision", "bf16"),
+    ("quantization", "nncf_int8"),
+    ("guidance_cutoff", 0.5),
+    ("quantization", "torchao_int8_dynamic"),
+    ("tome_ratio", 0.5),
+    ("tome_ratio", 0.25),
+    ("guidance_cutoff", 0.75),
+    ("memory_format", "channels_last"),
+    ("fuse_qkv", True),
+)
+"""Turns that are tried first beside the best recipe: from diffusion-fast, the papers, and this project's own grid."""
+
+
+def promise(turn: tuple[str, Choice]) -> int:
+    """Return a rank for turning a knob to a choice: the higher, the sooner it is worth a trial."""
+    return len(PROMISING) - PROMISING.index(turn) if turn in PROMISING else 0
+
+
 def portfolio(space: Space, device: str) -> list[Recipe]:
     """Return the known good recipes that the space allows, in order; inductor's come last on a CPU.
 

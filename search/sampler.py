@@ -7,9 +7,9 @@ import random
 from typing import TYPE_CHECKING, Protocol
 
 from .assemble import choices_of
-from .portfolio import portfolio
-from .recipe import UNMODIFIED, Recipe
-from .space import Space, recipe_of
+from .portfolio import portfolio, promise
+from .recipe import UNMODIFIED, Choice, Recipe
+from .space import COUNTABLE, Space, recipe_of
 
 if TYPE_CHECKING:
     import optuna
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 PATIENCE = 15
 NEW_BEST = 0.99  # less than this share of the best latency so far counts as progress
 ASKS = 40
+DRAWS = 400
 RAN = ("ok", "slow")
 FAILURES = 3  # of one choice, without a success, and it is not tried again
 REFUSED = 100.0  # how far what did not run is said to miss the constraint, in points of score
@@ -62,8 +63,9 @@ class TPESampler:
             for name, choices in space.choices.items()
             if len(choices) > 1
         }
-        self._untried = {recipe.key: recipe for recipe in space.recipes()}
+        self._all = list(space.recipes()) if space.combinations <= COUNTABLE else None
         self._told: dict[str, Trial] = {}
+        self._hopeless: set[tuple[str, Choice]] = set()
         self._asked: dict[str, optuna.trial.Trial] = {}
         self._worst_ms = 1.0
         self._best: Recipe | None = None
@@ -74,31 +76,45 @@ class TPESampler:
     def ask(self) -> Recipe | None:
         """Return the next recipe; None when all are tried, or nothing better was seen for a while."""
         for recipe in self._known_good:
-            if recipe.key in self._untried:
+            if self._is_open(recipe):
                 return recipe
-        if not self._untried or self._without_progress >= PATIENCE:
+        if self._without_progress >= PATIENCE:
             return None
         near = self._next_to_the_best() if len(self._told) % 2 else None
-        return near or self._suggestion() or self._random.choice(list(self._untried.values()))
+        return near or self._suggestion() or self._drawn()
+
+    def _is_open(self, recipe: Recipe) -> bool:
+        """Return whether a recipe is in the space, was not tried, and has no choice that was given up."""
+        given_up = any(turn in self._hopeless for turn in recipe.turned.items())
+        return recipe.key not in self._told and not given_up and recipe in self._space
 
     def _next_to_the_best(self) -> Recipe | None:
-        """Return an untried recipe that differs in one knob from the best, which is also what explains the best."""
+        """Return the most promising untried recipe one knob away from the best, which is also what explains the best."""
         if self._best is None:
             return None
         choices = choices_of(self._best)
-        changed = (
-            recipe_of({**choices, name: choice}).key
+        turns = [
+            (name, choice)
             for name, open_choices in self._space.choices.items()
             for choice in open_choices
             if choice != choices[name]
-        )
-        near = [self._untried[key] for key in changed if key in self._untried]
-        return self._random.choice(near) if near else None
+        ]
+        self._random.shuffle(turns)
+        turns.sort(key=promise, reverse=True)
+        changed = (recipe_of({**choices, name: choice}) for name, choice in turns)
+        return next(filter(self._is_open, changed), None)
+
+    def _drawn(self) -> Recipe | None:
+        """Return any untried recipe, None where there is none, or none was drawn in a number of tries."""
+        if self._all is not None:
+            untried = list(filter(self._is_open, self._all))
+            return self._random.choice(untried) if untried else None
+        drawn = (self._space.draw(self._random) for _ in range(DRAWS))
+        return next(filter(self._is_open, drawn), None)
 
     def tell(self, trial: Trial) -> None:
         """Take a trial into account."""
         recipe = trial.recipe
-        self._untried.pop(recipe.key, None)
         self._told[recipe.key] = trial
         if trial.latency:
             self._worst_ms = max(self._worst_ms, trial.latency.median_ms)
@@ -116,16 +132,14 @@ class TPESampler:
         for name, choice in trial.recipe.turned.items():
             outcomes = [told.outcome in RAN for told in self._told.values() if told.recipe.turned.get(name) == choice]
             if len(outcomes) >= FAILURES and not any(outcomes):
-                hopeless = [key for key, recipe in self._untried.items() if recipe.turned.get(name) == choice]
-                for key in hopeless:
-                    del self._untried[key]
+                self._hopeless.add((name, choice))
 
     def _suggestion(self) -> Recipe | None:
         """Return an untried recipe that TPE suggests, None if it suggests none in a number of asks."""
         for _ in range(ASKS):
             asked = self._study.ask(self._distributions)
             recipe = recipe_of(asked.params)
-            if recipe.key in self._untried:
+            if self._is_open(recipe):
                 self._asked[recipe.key] = asked
                 return recipe
             self._finish(asked, self._told.get(recipe.key))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
@@ -13,7 +14,10 @@ from .recipe import Choice, Recipe
 from .rules import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
+
+COUNTABLE = 20_000  # combinations; a space of more is not gone through but drawn from
+TURNED_AT_ONCE = 4  # knobs; a recipe that turns many at random is nearly always refused, broken or slow
 
 
 @dataclass(frozen=True)
@@ -38,15 +42,34 @@ class Space:
         """Return whether the recipe may be tried."""
         return self.why_not(recipe) is None
 
-    def recipes(self) -> list[Recipe]:
-        """Return every recipe of the space, the unmodified one first."""
-        everything = (dict(zip(self.choices, row, strict=True)) for row in product(*self.choices.values()))
-        return [recipe_of(row) for row in everything if not refusal(row)]
+    def recipes(self) -> Iterator[Recipe]:
+        """Yield every recipe of the space, the unmodified one first. Of many knobs there are very many: see `draw`."""
+        for row in product(*self.choices.values()):
+            choices = dict(zip(self.choices, row, strict=True))
+            if not refusal(choices):
+                yield recipe_of(choices)
+
+    def draw(self, chance: random.Random) -> Recipe:
+        """Return a recipe at random, with few knobs turned; the unmodified one where a rule refuses what was drawn."""
+        open_knobs = [name for name, choices in self.choices.items() if len(choices) > 1]
+        names = chance.sample(open_knobs, min(len(open_knobs), chance.randint(1, TURNED_AT_ONCE)))
+        drawn = recipe_of({name: chance.choice(self.choices[name]) for name in names})
+        return drawn if drawn in self else Recipe()
 
     @property
-    def size_before_rules(self) -> int:
+    def combinations(self) -> int:
         """How many combinations there are if no rule is asked."""
         return math.prod(len(choices) for choices in self.choices.values())
+
+    @property
+    def size(self) -> int:
+        """How many recipes there are; of a space too large to go through, two digits of an estimate from a sample."""
+        if self.combinations <= COUNTABLE:
+            return sum(1 for _ in self.recipes())
+        chance = random.Random(0)
+        rows = ({name: chance.choice(choices) for name, choices in self.choices.items()} for _ in range(COUNTABLE))
+        estimate = self.combinations * sum(not refusal(row) for row in rows) / COUNTABLE
+        return int(float(f"{estimate:.1e}"))
 
 
 def space_for(setting: Setting, knobs: tuple[Knob, ...] = KNOBS) -> Space:

@@ -79,7 +79,7 @@ class Tale:
         self.budget_s, self.tolerance = event.budget_s, event.task.tolerance
         self.trials = list(event.run.trials)
         cpu, card = event.task.machine.cpu, event.task.card
-        open_recipes = len(event.space.recipes())
+        open_recipes = event.space.size
         lines = [
             f"{card.name}: {card.pipeline_class}, {card.denoiser.parameters / 1e6:.1f} M parameters in its denoiser",
             f"{event.task.device}: {_device_name(event)}, {cpu.allowed_cores} cores; {event.task.workload}",
@@ -128,7 +128,7 @@ def _say_json(event: Event) -> None:
             state=event.run.state,
             scope=event.task.scope.model_dump(mode="json"),
             budget_s=event.budget_s,
-            recipes=len(event.space.recipes()),
+            recipes=event.space.size,
         )
     elif isinstance(event, Trial):
         _print_json("trial_end", trial=event.model_dump(mode="json"))

@@ -230,12 +230,11 @@ def print_machine(machine: Machine) -> None:
 
 def print_dry_run(task: Task, space: Space, budget_s: float, *, as_json: bool) -> None:
     """Print what would be tried; nothing has been loaded for it."""
-    recipes = space.recipes()
     if as_json:
         content = {
             "schema_version": 1,
             "scope": task.scope.model_dump(mode="json"),
-            "recipes": len(recipes),
+            "recipes": space.size,
             "budget_s": budget_s,
             "choices": space.choices,
             "refused": [{"knob": k, "choice": c, "reason": reason} for (k, c), reason in space.refused.items()],
@@ -244,7 +243,7 @@ def print_dry_run(task: Task, space: Space, budget_s: float, *, as_json: bool) -
         return
     console = _console()
     console.print(f"{task.card.name} ({task.card.pipeline_class}) on {task.device}, {task.workload}")
-    console.print(f"machine {task.machine.fingerprint}, at most {said_s(budget_s)}, {len(recipes)} recipes:")
+    console.print(f"machine {task.machine.fingerprint}, at most {said_s(budget_s)}, {space.size:} recipes:")
     table = Table("knob", "choices", box=None, pad_edge=False, header_style="bold")
     for name, choices in space.choices.items():
         table.add_row(name, ", ".join(map(str, choices)))

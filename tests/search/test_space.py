@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,10 +16,10 @@ from autotune.probes.model import Component, ModelCard
 from autotune.search import knobs
 from autotune.search.assemble import choices_of
 from autotune.search.knobs import KNOBS, Setting
-from autotune.search.portfolio import KNOWN_GOOD, portfolio
+from autotune.search.portfolio import KNOWN_GOOD, PROMISING, portfolio, promise
 from autotune.search.recipe import UNMODIFIED, Recipe
 from autotune.search.rules import RULES, refusal
-from autotune.search.space import Space, recipe_of, space_for
+from autotune.search.space import COUNTABLE, Space, recipe_of, space_for
 from autotune.search.workload import Workload
 
 ANY_CHOICES = st.fixed_dictionaries({knob.name: st.sampled_from(knob.choices) for knob in KNOBS})
@@ -104,7 +105,7 @@ def test_a_cpu_has_no_offload_and_no_fp16(machine: Machine) -> None:
     assert space.choices["offload"] == ("none",)
     assert "fp16" not in space.choices["precision"]
     assert "no fp16 arithmetic" in (space.why_not(Recipe(turned={"precision": "fp16"})) or "")
-    assert space.recipes()[0] == UNMODIFIED
+    assert next(space.recipes()) == UNMODIFIED
     assert all(recipe in space for recipe in space.recipes())
 
 
@@ -179,3 +180,20 @@ def test_the_portfolio_breaks_no_rule_and_knows_its_sources() -> None:
         assert source
     assert len(portfolio(EVERYTHING, "cuda")) == len(KNOWN_GOOD)
     assert portfolio(EVERYTHING, "cpu")[-1].turned["compile"] in {"full", "regional"}
+
+
+def test_what_is_promising_can_be_turned() -> None:
+    assert all(choice in EVERYTHING.choices[name] for name, choice in PROMISING)
+    assert promise(("compile", "openvino")) > promise(("precision", "bf16")) > promise(("attention", "eager")) == 0
+
+
+def test_a_large_space_is_estimated_and_drawn_from() -> None:
+    few = {name: choices for name, choices in EVERYTHING.choices.items() if name in {"precision", "compile"}}
+    small = Space({knob.name: (knob.default,) for knob in KNOBS} | few | {"memory_format": ("channels_last",)}, {})
+    assert small.size == len(list(small.recipes())) < small.combinations <= COUNTABLE
+    assert COUNTABLE < EVERYTHING.size < EVERYTHING.combinations
+    chance = random.Random(7)
+    drawn = [EVERYTHING.draw(chance) for _ in range(200)]
+    assert all(recipe in EVERYTHING for recipe in drawn)
+    assert len(set(drawn)) > 100
+    assert {knob for recipe in drawn for knob in recipe.turned} == set(EVERYTHING.choices)

@@ -123,7 +123,7 @@ def test_the_search_ends_when_nothing_better_is_seen() -> None:
             super().evaluate(number, recipe, best_ms, deadline)
             return trial_of(number, recipe, 1000.0)
 
-    assert len(run(Flat())) < len(SPACE.recipes())
+    assert len(run(Flat())) < SPACE.size
 
 
 def test_a_trial_that_was_cut_off_is_not_yielded() -> None:
@@ -169,3 +169,17 @@ def test_knob_refuses_contradictions(machine: Machine) -> None:
     del machine
     with pytest.raises(ValueError, match="default"):
         Knob(name="x", says="", choices=(1, 2), default=3, source="")
+
+
+def test_a_space_too_large_to_go_through_is_searched_all_the_same() -> None:
+    everything = Space({knob.name: knob.choices for knob in KNOBS}, {})
+    sampler = TPESampler(everything, "cpu", TOLERANCE)
+    trials = [
+        event
+        for event in study(Formula(), sampler, (), TOLERANCE, time.monotonic() + 60, 40)
+        if isinstance(event, Trial)
+    ]
+    assert len({trial.recipe for trial in trials}) == len(trials)
+    assert all(trial.recipe in everything for trial in trials)
+    best = min((trial for trial in trials if trial.feasible(TOLERANCE)), key=lambda trial: trial.median_ms)
+    assert best.median_ms == pytest.approx(1000 * 0.4 * 0.6 * 0.8)
