@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from .knobs import KNOBS, Bench, Choices
+from .knobs import KNOBS, Bench, Choices, Knob
 from .pipeline import load_pipeline
 
 if TYPE_CHECKING:
@@ -39,16 +39,27 @@ def calls(recipe: Recipe, bench: Bench) -> dict[str, Any]:
 
 def assemble(recipe: Recipe, bench: Bench) -> Any:
     """Return the diffusers pipeline of the bench's model, with every knob of the recipe turned."""
-    import torch
-
     choices = choices_of(recipe)
     turned = [knob for knob in KNOBS if knob.name in recipe.turned]
-    arguments: dict[str, Any] = {"dtype": torch.float32}
-    for knob in turned:
-        arguments |= knob.loads(choices, bench)
-    pipe = load_pipeline(bench.card, **arguments)
+    pipe = load_pipeline(bench.card, **_loading(turned, choices, bench))
     if choices["offload"] == "none" and bench.device != "cpu":
         pipe.to(bench.device)
     for knob in turned:
         knob.apply(pipe, choices, bench)
     return pipe
+
+
+def _loading(turned: list[Knob], choices: Choices, bench: Bench) -> dict[str, Any]:
+    """Return the arguments of `from_pretrained`; what several knobs say of quantization becomes one configuration."""
+    import torch
+    from diffusers import PipelineQuantizationConfig
+
+    arguments: dict[str, Any] = {"dtype": torch.float32}
+    quantized: dict[str, Any] = {}
+    for knob in turned:
+        asked = knob.loads(choices, bench)
+        quantized |= asked.pop("quant_mapping", {})
+        arguments |= asked
+    if quantized:
+        arguments["quantization_config"] = PipelineQuantizationConfig(quant_mapping=quantized)
+    return arguments

@@ -7,21 +7,23 @@ Source: bitsandbytes 0.50, `nn/modules.py`; Dettmers et al. 2022 (arXiv:2208.073
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 
-def loads(kind: str, denoiser: str) -> dict[str, Any]:
-    """Return the quantization of the denoiser as `from_pretrained` takes it, for accelerators."""
-    import torch
-    from diffusers import BitsAndBytesConfig, PipelineQuantizationConfig
+def config(kind: str, library: str) -> Any:
+    """Return the quantization of a component of that library, diffusers or transformers, as it loads on an accelerator.
 
+    Both have a class of this name, and each loads its own only.
+    """
+    import torch
+
+    kinds = importlib.import_module(library)
     if kind == "bnb_int8":
-        config = BitsAndBytesConfig(load_in_8bit=True)
-    else:
-        config = BitsAndBytesConfig(
-            load_in_4bit=True, bnb_4bit_quant_type=kind.removeprefix("bnb_"), bnb_4bit_compute_dtype=torch.bfloat16
-        )
-    return {"quantization_config": PipelineQuantizationConfig(quant_mapping={denoiser: config})}
+        return kinds.BitsAndBytesConfig(load_in_8bit=True)
+    return kinds.BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type=kind.removeprefix("bnb_"), bnb_4bit_compute_dtype=torch.bfloat16
+    )
 
 
 def apply(module: Any, kind: str) -> None:

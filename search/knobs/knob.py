@@ -78,7 +78,8 @@ class Knob:
     """One thing that can be turned. Its default leaves the pipeline exactly as diffusers made it.
 
     `refuses` says in words why a choice cannot be had in a setting. `loads` gives keyword arguments for
-    `DiffusionPipeline.from_pretrained`, `apply` works on the loaded pipeline, `calls` gives keyword arguments
+    `DiffusionPipeline.from_pretrained`, and under `quant_mapping` how each component is quantized while it loads;
+    `apply` works on the loaded pipeline, `calls` gives keyword arguments
     for every call of it; all are given all choices, and are only asked when the knob is turned. `builds` makes
     artifacts ahead, in a process of its own, so that neither their time nor their memory is counted as the
     pipeline's. `lossy` are the choices that can change the image beyond rounding.

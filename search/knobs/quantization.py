@@ -8,6 +8,7 @@ from . import bitsandbytes, torchao
 from .knob import Bench, Choices, Knob, Setting
 
 if TYPE_CHECKING:
+    from ...probes.model import Component
     from ..recipe import Choice
 
 LIBRARY = {
@@ -30,31 +31,44 @@ def refuses(choice: Choice, setting: Setting) -> str | None:
 
 def loads(choices: Choices, bench: Bench) -> dict[str, Any]:
     """Return what makes diffusers quantize while it loads, for the kinds that it knows on this device."""
-    kind, denoiser = str(choices["quantization"]), bench.card.denoiser.name
-    if kind.startswith("torchao"):
-        return torchao.loads(kind, denoiser)
-    if kind.startswith("bnb") and bench.device != "cpu":
-        return bitsandbytes.loads(kind, denoiser)
-    return {}
+    return loaded_in(str(choices["quantization"]), [bench.card.denoiser], bench)
 
 
 def apply(pipe: Any, choices: Choices, bench: Bench) -> None:
     """Quantize what diffusers could not while loading; NNCF's share is done where OpenVINO converts."""
-    kind, denoiser = str(choices["quantization"]), getattr(pipe, bench.card.denoiser.name)
-    if kind.startswith("bnb") and bench.device == "cpu":
-        bitsandbytes.apply(denoiser, kind)
-    elif kind == "fp8_storage":
-        _store_in_fp8(denoiser)
+    quantize(pipe, str(choices["quantization"]), [bench.card.denoiser], bench)
 
 
-def _store_in_fp8(denoiser: Any) -> None:
+def loaded_in(kind: str, components: list[Component], bench: Bench) -> dict[str, Any]:
+    """Return how these components are quantized while they load, empty where they are afterwards or not at all."""
+    if kind in torchao.CONFIGS:
+        return {"quant_mapping": {each.name: torchao.config(kind, each.library) for each in components}}
+    if kind.startswith("bnb") and bench.device != "cpu":
+        return {"quant_mapping": {each.name: bitsandbytes.config(kind, each.library) for each in components}}
+    return {}
+
+
+def quantize(pipe: Any, kind: str, components: list[Component], bench: Bench) -> None:
+    """Quantize these components in place, where they were not while they loaded."""
+    for module in (getattr(pipe, component.name) for component in components):
+        if kind.startswith("bnb") and bench.device == "cpu":
+            bitsandbytes.apply(module, kind)
+        elif kind == "fp8_storage":
+            _store_in_fp8(module)
+
+
+def _store_in_fp8(module: Any) -> None:
     """Keep weights in fp8 and cast each layer's while it runs: half the memory of bf16, and no faster.
 
     Source: https://huggingface.co/docs/diffusers/optimization/memory (layerwise casting)
     """
     import torch
+    from diffusers.hooks import apply_layerwise_casting
 
-    denoiser.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=denoiser.dtype)
+    if hasattr(module, "enable_layerwise_casting"):  # it knows which of its layers must stay as they are
+        module.enable_layerwise_casting(storage_dtype=torch.float8_e4m3fn, compute_dtype=module.dtype)
+    else:
+        apply_layerwise_casting(module, torch.float8_e4m3fn, module.dtype, skip_modules_pattern=("embed", "norm"))
 
 
 QUANTIZATION = Knob(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from typing import Any
 
 CONFIGS = {
@@ -17,15 +18,13 @@ CAPABILITIES = {"torchao_int4_weight_only": (8, 0), "torchao_fp8_dynamic": (8, 9
 """Kinds that have kernels on CUDA only, and from which compute capability on."""
 
 
-def loads(kind: str, denoiser: str) -> dict[str, Any]:
-    """Return the quantization of the denoiser as `from_pretrained` takes it.
+def config(kind: str, library: str) -> Any:
+    """Return the quantization of a component of that library, diffusers or transformers, as it loads.
 
-    `quant_mapping` and not `quant_backend`: with transformers 5 the latter is refused for torchao, because
-    the two libraries' configuration classes have different signatures.
+    Both have a class of this name, and each loads its own only.
     Source: torchao 0.18, `quantization/quant_api.py`; diffusers, `quantizers/pipe_quant_config.py`.
     """
-    from diffusers import PipelineQuantizationConfig, TorchAoConfig
     from torchao import quantization
 
     weights = getattr(quantization, CONFIGS[kind])()
-    return {"quantization_config": PipelineQuantizationConfig(quant_mapping={denoiser: TorchAoConfig(weights)})}
+    return importlib.import_module(library).TorchAoConfig(weights)
