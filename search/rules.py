@@ -10,6 +10,7 @@ from .knobs.compile import CUDA_MODES
 
 if TYPE_CHECKING:
     from .knobs import Choices
+    from .recipe import Choice
 
 
 @dataclass(frozen=True)
@@ -22,20 +23,23 @@ class Rule:
     source: str
 
 
-def _torch_quantized(choices: Choices) -> bool:
-    return choices["quantization"] not in {"none", "nncf_int8"}
+QUANTIZATIONS = ("quantization", "text_encoder_quantization", "vae_quantization")
+
+
+def _torch_quantized(choice: Choice) -> bool:
+    return choice != "none" and not str(choice).startswith("nncf")
 
 
 RULES: tuple[Rule, ...] = (
     Rule(
         "nncf_needs_openvino",
-        lambda c: c["quantization"] == "nncf_int8" and c["compile"] != "openvino",
+        lambda c: c["compile"] != "openvino" and any(str(c[name]).startswith("nncf") for name in QUANTIZATIONS),
         because="NNCF quantizes an OpenVINO graph, and only compile=openvino makes one",
         source="https://docs.openvino.ai, NNCF post-training quantization",
     ),
     Rule(
         "openvino_takes_plain_weights",
-        lambda c: c["compile"] == "openvino" and _torch_quantized(c),
+        lambda c: c["compile"] == "openvino" and any(_torch_quantized(c[name]) for name in QUANTIZATIONS),
         because="OpenVINO converts plain torch weights, not the tensors of torchao or bitsandbytes",
         source="openvino.convert_model, PyTorch front end",
     ),
@@ -47,7 +51,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "fuse_before_quantizing",
-        lambda c: c["fuse_qkv"] is True and _torch_quantized(c),
+        lambda c: c["fuse_qkv"] is True and _torch_quantized(c["quantization"]),
         because="fused projections are made from plain weights, and weights are quantized while they load",
         source="diffusers 0.42, models/attention.py: torch.cat of the weights' data",
     ),

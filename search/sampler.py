@@ -89,7 +89,7 @@ class TPESampler:
         return recipe.key not in self._told and not given_up and recipe in self._space
 
     def _next_to_the_best(self) -> Recipe | None:
-        """Return the most promising untried recipe one knob away from the best, which is also what explains the best."""
+        """Return the most promising untried recipe that is one knob away from the best; it also explains the best."""
         if self._best is None:
             return None
         choices = choices_of(self._best)

@@ -50,11 +50,13 @@ class Space:
                 yield recipe_of(choices)
 
     def draw(self, chance: random.Random) -> Recipe:
-        """Return a recipe at random, with few knobs turned; the unmodified one where a rule refuses what was drawn."""
+        """Return a recipe at random, with few knobs turned: one after the other, and none that a rule would refuse."""
         open_knobs = [name for name, choices in self.choices.items() if len(choices) > 1]
-        names = chance.sample(open_knobs, min(len(open_knobs), chance.randint(1, TURNED_AT_ONCE)))
-        drawn = recipe_of({name: chance.choice(self.choices[name]) for name in names})
-        return drawn if drawn in self else Recipe()
+        drawn = Recipe()
+        for name in chance.sample(open_knobs, min(len(open_knobs), chance.randint(1, TURNED_AT_ONCE))):
+            further = recipe_of({**drawn.turned, name: chance.choice(self.choices[name])})
+            drawn = further if further in self else drawn
+        return drawn
 
     @property
     def combinations(self) -> int:

@@ -11,7 +11,9 @@ from .memory_format import MEMORY_FORMAT
 from .offload import OFFLOAD
 from .precision import PRECISION
 from .quantization import QUANTIZATION
+from .text_encoder_quantization import TEXT_ENCODER_QUANTIZATION
 from .tome import TOME_RATIO
+from .vae_quantization import VAE_QUANTIZATION
 
 KNOBS: tuple[Knob, ...] = (
     PRECISION,
@@ -19,6 +21,8 @@ KNOBS: tuple[Knob, ...] = (
     FUSE_QKV,
     ATTENTION,
     QUANTIZATION,
+    TEXT_ENCODER_QUANTIZATION,
+    VAE_QUANTIZATION,
     TOME_RATIO,
     GUIDANCE_CUTOFF,
     OFFLOAD,

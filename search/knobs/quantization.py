@@ -18,15 +18,22 @@ LIBRARY = {
     "bnb_fp4": ("bitsandbytes", "quant"),
     "fp8_storage": ("diffusers", "cpu"),
     "nncf_int8": ("nncf", "cpu"),
+    "nncf_int8_weights": ("nncf", "cpu"),
+    "nncf_int4_weights": ("nncf", "cpu"),
 }
 
 
 def refuses(choice: Choice, setting: Setting) -> str | None:
     """Each kind needs its library, some a GPU's kernels; NNCF works on what OpenVINO runs, which is the CPU."""
-    if choice == "nncf_int8" and setting.device != "cpu":
-        return "NNCF quantizes what OpenVINO runs, and here that is the CPU"
     capability = torchao.CAPABILITIES.get(str(choice))
-    return setting.lacks(*LIBRARY[str(choice)]) or (capability and setting.incapable(capability))
+    return cannot(str(choice), setting) or (capability and setting.incapable(capability))
+
+
+def cannot(kind: str, setting: Setting) -> str | None:
+    """Return why this kind cannot be had for any component, None where it can."""
+    if kind.startswith("nncf") and setting.device != "cpu":
+        return "NNCF quantizes what OpenVINO runs, and here that is the CPU"
+    return setting.lacks(*LIBRARY[kind])
 
 
 def loads(choices: Choices, bench: Bench) -> dict[str, Any]:

@@ -10,8 +10,9 @@ import numpy as np
 import pytest
 
 from autotune.planner.tune import Request, task_of
-from autotune.search.assemble import assemble, calls
-from autotune.search.knobs import KNOBS, Bench, Knob, Setting
+from autotune.search.assemble import assemble, calls, choices_of
+from autotune.search.knobs import KNOBS, Bench, Knob, Setting, openvino
+from autotune.search.knobs.openvino.parts import parts_of
 from autotune.search.pipeline import call_pipeline
 from autotune.search.recipe import UNMODIFIED, Choice, Recipe
 from autotune.search.space import space_for
@@ -153,3 +154,64 @@ def test_channels_last_are_last(bench: Bench) -> None:
     for weight in (pipe.unet.conv_in.weight, pipe.vae.decoder.conv_in.weight):
         assert weight.is_contiguous(memory_format=torch.channels_last)
         assert not weight.is_contiguous()
+
+
+def test_under_openvino_every_part_is_a_graph_and_no_weights_are_read(bench: Bench, unmodified: np.ndarray) -> None:
+    recipe = Recipe(turned={"compile": "openvino"})
+    pipe = assemble(recipe, bench)
+    for part in (pipe.text_encoder, pipe.unet, pipe.vae):
+        assert not list(part.parameters())
+    images = call_pipeline(pipe, bench.workload, "a red circle", 3, output_type="np")
+    assert np.abs(images[0] - unmodified).mean() < 1e-5
+
+
+def test_what_has_no_graph_is_answered_by_the_original(bench: Bench, caplog: pytest.LogCaptureFixture) -> None:
+    import torch
+
+    pipe = assemble(Recipe(turned={"compile": "openvino"}), bench)
+    assert pipe.vae.config.latent_channels == 4
+    assert pipe.unet.conv_in.out_channels == 8
+    latents = pipe.vae.encode(torch.zeros(1, 3, 16, 16)).latent_dist.mean
+    assert latents.isfinite().all()
+    with caplog.at_level(logging.WARNING):
+        assert pipe.vae.decode(torch.zeros(2, *latents.shape[1:])).sample.shape == (2, 3, 16, 16)
+    assert "another shape" in caplog.text
+    with pytest.raises(AttributeError, match="no_such"):
+        _ = pipe.vae.no_such
+
+
+@pytest.mark.parametrize(
+    ("knob", "choice", "component"),
+    [
+        ("quantization", "nncf_int8", "unet"),
+        ("quantization", "nncf_int8_weights", "unet"),
+        ("quantization", "nncf_int4_weights", "unet"),
+        ("text_encoder_quantization", "nncf_int8_weights", "text_encoder"),
+        ("vae_quantization", "nncf_int8", "vae"),
+    ],
+)
+def test_what_nncf_quantizes_is_smaller_and_not_the_same(
+    bench: Bench, unmodified: np.ndarray, knob: str, choice: str, component: str
+) -> None:
+    sizes = []
+    for turned in ({"compile": "openvino"}, {"compile": "openvino", knob: choice}):
+        choices = choices_of(Recipe(turned=turned))  # type: ignore[arg-type]  # dict is invariant
+        openvino.build(choices, bench)
+        folders = [each.folder(bench) for each in parts_of(choices, bench) if each.part.component == component]
+        sizes.append(sum((folder / "graph.bin").stat().st_size for folder in folders))
+    assert sizes[1] < 0.75 * sizes[0]
+    quantized = image(bench, Recipe(turned={"compile": "openvino", knob: choice}))
+    assert 0 < np.abs(quantized - unmodified).mean() < 0.1
+
+
+@pytest.mark.parametrize("choice", ["torchao_int8_weight_only", "bnb_nf4", "fp8_storage"])
+def test_text_encoders_are_quantized_and_nothing_else_is(bench: Bench, choice: str) -> None:
+    recipe = Recipe(turned={"text_encoder_quantization": choice, "precision": "bf16"})
+    pipe = assemble(recipe, bench)
+    plain = assemble(Recipe(turned={"precision": "bf16"}), bench)
+
+    def kinds(module: Any) -> set[str]:
+        return {f"{type(tensor).__name__} {tensor.dtype}" for tensor in module.parameters()}
+
+    assert kinds(pipe.text_encoder) != kinds(plain.text_encoder)
+    assert kinds(pipe.unet) == kinds(plain.unet)
