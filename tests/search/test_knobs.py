@@ -60,6 +60,7 @@ def unmodified(bench: Bench) -> np.ndarray:
     return image(bench, UNMODIFIED)
 
 
+KNOB_OF = {knob.name: knob for knob in KNOBS}
 SLOW_TO_MAKE = {"regional", "full", "nncf_int8"}
 TURNS = [
     (knob, choice) for knob in KNOBS for choice in knob.choices if choice != knob.default and choice not in SLOW_TO_MAKE
@@ -215,3 +216,17 @@ def test_text_encoders_are_quantized_and_nothing_else_is(bench: Bench, choice: s
 
     assert kinds(pipe.text_encoder) != kinds(plain.text_encoder)
     assert kinds(pipe.unet) == kinds(plain.unet)
+
+
+def test_tokens_are_merged_where_the_first_attention_is(bench: Bench) -> None:
+    from diffusers import UNet2DConditionModel
+
+    pipe = assemble(Recipe(turned={"tome_ratio": 0.5}), bench)
+    assert pipe.unet._tome_info["args"]["max_downsample"] == 1
+    config = dict(pipe.unet.config) | {"down_block_types": ("DownBlock2D", "CrossAttnDownBlock2D")}
+    as_in_sdxl = UNet2DConditionModel.from_config(config | {"up_block_types": ("CrossAttnUpBlock2D", "UpBlock2D")})
+    pipe = assemble(UNMODIFIED, bench)
+    pipe.unet = as_in_sdxl
+    KNOB_OF["tome_ratio"].apply(pipe, choices_of(Recipe(turned={"tome_ratio": 0.5})), bench)
+    assert pipe.unet._tome_info["args"]["max_downsample"] == 2
+    assert denoised(bench, pipe, UNMODIFIED) == [2] * STEPS

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...pipeline import load_pipeline
-from .convert import convert, recorded, save
+from .convert import converted, recorded, save
 from .parts import Part, parts_of
 from .run import StaticGraph
 
@@ -45,7 +45,7 @@ def build(choices: Choices, bench: Bench) -> None:
             pipe, [each.part for each in group], workload, bench, thorough=any(e.calibrated for e in group)
         )
         for each in group:
-            graph, layout = convert(each, pipe, calls[each.part])
+            graph, layout = converted(each, pipe, calls[each.part])
             save(graph, layout, each.folder(bench))
 
 
