@@ -39,6 +39,7 @@ KNOWN_GOOD: tuple[tuple[dict[str, Choice], str], ...] = (
 PROMISING: tuple[tuple[str, Choice], ...] = (
     # published or measured gains of one turn alone, the largest first; what is not here is tried after them
     ("compile", "openvino"),
+    ("feature_cache", "deepcache_3"),
     ("compile", "full"),
     ("compile", "regional"),
     ("precision", "bf16"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .attention import ATTENTION
 from .compile import COMPILE
+from .feature_cache import FEATURE_CACHE
 from .fuse_qkv import FUSE_QKV
 from .guidance import GUIDANCE_CUTOFF
 from .knob import Bench, Choices, Knob, Setting
@@ -24,6 +25,7 @@ KNOBS: tuple[Knob, ...] = (
     TEXT_ENCODER_QUANTIZATION,
     VAE_QUANTIZATION,
     TOME_RATIO,
+    FEATURE_CACHE,
     GUIDANCE_CUTOFF,
     OFFLOAD,
     COMPILE,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import openvino
+from . import deepcache, openvino
 from .knob import Bench, Choices, Knob, Setting
 
 if TYPE_CHECKING:
@@ -56,8 +56,8 @@ def apply(pipe: Any, choices: Choices, bench: Bench) -> None:
         denoiser.compile_repeated_blocks()
     else:
         mode = CUDA_MODES.get(str(choices["compile"]))
-        denoiser.compile(mode=mode)
-        pipe.vae.decoder.compile(mode=mode)
+        for module in (*deepcache.halves(denoiser), pipe.vae.decoder):
+            module.compile(mode=mode)
 
 
 def builds(choices: Choices, bench: Bench) -> None:

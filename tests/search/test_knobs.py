@@ -230,3 +230,52 @@ def test_tokens_are_merged_where_the_first_attention_is(bench: Bench) -> None:
     KNOB_OF["tome_ratio"].apply(pipe, choices_of(Recipe(turned={"tome_ratio": 0.5})), bench)
     assert pipe.unet._tome_info["args"]["max_downsample"] == 2
     assert denoised(bench, pipe, UNMODIFIED) == [2] * STEPS
+
+
+@pytest.fixture
+def many_steps(bench: Bench) -> Bench:
+    return Bench(**{**vars(bench), "workload": bench.workload.model_copy(update={"steps": 12})})
+
+
+def test_deep_features_are_computed_every_so_many_steps(many_steps: Bench) -> None:
+    pipe = assemble(Recipe(turned={"feature_cache": "deepcache_3"}), many_steps)
+    ran: list[str] = []
+    for half in ("whole", "shallow"):
+        module = getattr(pipe.unet.deepcache, half)
+        module.register_forward_hook(lambda *_, half=half: ran.append(half))
+    for _ in range(2):
+        call_pipeline(pipe, many_steps.workload, "a red circle", 3)
+    assert ran == ["whole", "shallow", "shallow"] * 8
+
+
+def test_features_that_are_never_used_again_change_nothing(many_steps: Bench) -> None:
+    from autotune.search.knobs.deepcache import DeepCache
+
+    pipe = assemble(UNMODIFIED, many_steps)
+    wanted = call_pipeline(pipe, many_steps.workload, "a red circle", 3, output_type="np")
+    pipe = assemble(Recipe(turned={"feature_cache": "deepcache_2"}), many_steps)
+    DeepCache(pipe.unet.deepcache.whole, pipe.unet.deepcache.shallow, interval=1).install(pipe.unet)
+    assert (call_pipeline(pipe, many_steps.workload, "a red circle", 3, output_type="np") == wanted).all()
+
+
+def test_the_shallow_half_on_fresh_features_is_the_whole(many_steps: Bench) -> None:
+    import torch
+
+    pipe = assemble(Recipe(turned={"feature_cache": "deepcache_2"}), many_steps)
+    latents, states = torch.randn(2, 4, 8, 8), torch.randn(2, 24, 16)
+    with torch.no_grad():
+        whole, deep = pipe.unet.deepcache.whole(latents, 5, states, return_dict=False)
+        shallow = pipe.unet.deepcache.shallow(deep, latents, 5, states, return_dict=False)[0]
+    assert torch.equal(whole, shallow)
+
+
+@pytest.mark.parametrize("cutoff", [1.0, 0.5])
+def test_openvino_has_a_graph_for_each_half_of_a_cached_denoiser(
+    many_steps: Bench, cutoff: float, caplog: pytest.LogCaptureFixture
+) -> None:
+    turned: dict[str, Choice] = {"feature_cache": "deepcache_3", "guidance_cutoff": cutoff}
+    with caplog.at_level(logging.WARNING):
+        images = [image(many_steps, Recipe(turned={**turned, "compile": choice})) for choice in ("none", "openvino")]
+    assert np.abs(images[0] - images[1]).mean() < 1e-4
+    assert "another shape" not in caplog.text
+    assert np.abs(images[0] - image(many_steps, UNMODIFIED)).mean() > 1e-3

@@ -12,10 +12,10 @@ https://docs.openvino.ai (NNCF post-training quantization, weight compression).
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ...pipeline import load_pipeline
+from ..deepcache import INTERVALS, DeepCache
 from .convert import converted, recorded, save
 from .parts import Part, parts_of
 from .run import StaticGraph
@@ -51,31 +51,42 @@ def build(choices: Choices, bench: Bench) -> None:
 
 def apply(pipe: Any, choices: Choices, bench: Bench) -> None:
     """Put the compiled graphs in the place of the torch modules."""
-    from .stand_in import StandIn
-
     build(choices, bench)
     folders: dict[Part, list[Path]] = {}
     for each in parts_of(choices, bench):
         folders.setdefault(each.part, []).append(each.folder(bench))
-    for part, places in folders.items():
+    for name in {part.component: None for part in folders}:
+        parts = {part: places for part, places in folders.items() if part.component == name}
+        setattr(pipe, name, _running(getattr(pipe, name), parts, choices, bench))
+
+
+def _running(shell: Any, parts: dict[Part, list[Path]], choices: Choices, bench: Bench) -> Any:
+    """Return what stands in for one component: it runs the graph of its only part, or has one for each half."""
+    from .stand_in import StandIn
+
+    def standing(part: Part, places: list[Path]) -> Any:
         graphs = [StaticGraph(place, str(choices["precision"])) for place in places]
-        stand_in = StandIn(getattr(pipe, part.component), part.method, graphs, _original(part, choices, bench))
-        setattr(pipe, part.component, stand_in)
+        return StandIn(shell, part.method, graphs, lambda: part.module(_plain_pipeline(choices, bench)))
 
-
-def _original(part: Part, choices: Choices, bench: Bench) -> Callable[[], Any]:
-    return lambda: part.module(_plain_pipeline(choices, bench))
+    halves = {part.half: standing(part, places) for part, places in parts.items()}
+    if "" in halves:
+        return halves[""]
+    denoiser = standing(Part(bench.card.denoiser.name), [])
+    DeepCache(halves["whole"], halves["shallow"], INTERVALS[str(choices["feature_cache"])]).install(denoiser)
+    return denoiser
 
 
 def _plain_pipeline(choices: Choices, bench: Bench) -> Any:
-    """Return the pipeline in fp32, with token merging if chosen: what is converted."""
+    """Return the pipeline in fp32, with tokens merged and features cached if chosen: what is converted."""
     import torch
 
+    from ..feature_cache import FEATURE_CACHE
     from ..tome import TOME_RATIO
 
     pipe = load_pipeline(bench.card, dtype=torch.float32)
-    if choices["tome_ratio"]:
-        TOME_RATIO.apply(pipe, choices, bench)
+    for knob in (TOME_RATIO, FEATURE_CACHE):
+        if choices[knob.name] != knob.default:
+            knob.apply(pipe, choices, bench)
     return pipe
 
 

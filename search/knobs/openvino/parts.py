@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ....value import key_of
+from ..deepcache import INTERVALS
 from ..text_encoder_quantization import encoders
 
 if TYPE_CHECKING:
@@ -22,14 +24,16 @@ TEXT_ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel
 
 @dataclass(frozen=True)
 class Part:
-    """A method of a component that a pipeline calls."""
+    """A method of a component that a pipeline calls; of a UNet with cached features, one of its halves."""
 
     component: str
     method: str = "forward"
+    half: str = ""
 
     def module(self, pipe: Any) -> Any:
         """Return the module whose method it is."""
-        return getattr(pipe, self.component)
+        component = getattr(pipe, self.component)
+        return getattr(component.deepcache, self.half) if self.half else component
 
 
 @dataclass(frozen=True)
@@ -67,12 +71,13 @@ def _text_encoders(choices: Choices, bench: Bench) -> Iterator[Graphed]:
 
 
 def _denoisers(choices: Choices, bench: Bench) -> Iterator[Graphed]:
-    part = Part(bench.card.denoiser.name)
+    halves = ("whole", "shallow") if choices["feature_cache"] in INTERVALS else ("",)
     workloads = [bench.workload]
     if choices["guidance_cutoff"] != 1.0:
         workloads.append(bench.workload.model_copy(update={"guidance": 1.0}))
-    for workload in workloads:
-        yield Graphed(part, workload, choices["quantization"], (choices["tome_ratio"],))
+    for half, workload in product(halves, workloads):
+        part = Part(bench.card.denoiser.name, half=half)
+        yield Graphed(part, workload, choices["quantization"], (choices["tome_ratio"], half))
 
 
 def _decoder(choices: Choices, bench: Bench) -> Iterator[Graphed]:
