@@ -13,11 +13,13 @@ from .offload import OFFLOAD
 from .precision import PRECISION
 from .quantization import QUANTIZATION
 from .text_encoder_quantization import TEXT_ENCODER_QUANTIZATION
+from .threads import THREADS
 from .tome import TOME_RATIO
 from .vae_quantization import VAE_QUANTIZATION
 
 KNOBS: tuple[Knob, ...] = (
     PRECISION,
+    THREADS,
     MEMORY_FORMAT,
     FUSE_QKV,
     ATTENTION,

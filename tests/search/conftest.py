@@ -12,11 +12,13 @@ import pytest
 
 from autotune.planner.tune import Request, task_of
 from autotune.probes.machine import Machine, probe
+from autotune.search.recipe import UNMODIFIED
 from autotune.search.trial.process import Template
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from autotune.search.knobs import Bench
     from autotune.search.task import Task
 
 TINY = Path(__file__).parents[1] / "tiny.py"
@@ -56,6 +58,12 @@ def task(tiny: Path, machine: Machine, tmp_path: Path) -> Task:
     """Tuning the tiny pipeline, two steps a call, with quality unmeasured."""
     found, _ = task_of(Request(model=str(tiny), steps=2), machine)
     return replace(found, prompts=found.prompts[:8], artifacts=tmp_path / "artifacts")
+
+
+@pytest.fixture
+def bench(task: Task) -> Bench:
+    """Where pipelines of that task are put together, in the process of the test itself."""
+    return task.order(UNMODIFIED, task.artifacts).bench()
 
 
 @pytest.fixture(scope="session")

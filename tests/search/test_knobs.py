@@ -18,6 +18,7 @@ from autotune.search.recipe import UNMODIFIED, Choice, Recipe
 from autotune.search.space import space_for
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from autotune.probes.machine import Machine
@@ -58,6 +59,16 @@ def image(bench: Bench, recipe: Recipe) -> np.ndarray:
 @pytest.fixture(scope="module")
 def unmodified(bench: Bench) -> np.ndarray:
     return image(bench, UNMODIFIED)
+
+
+@pytest.fixture(autouse=True)
+def _own_threads() -> Iterator[None]:
+    """Threads are the whole process's, and no business of the next test's."""
+    import torch
+
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
 
 
 KNOB_OF = {knob.name: knob for knob in KNOBS}

@@ -159,7 +159,8 @@ def test_what_is_not_guided_has_no_guidance_to_cut_off(machine: Machine) -> None
 def test_what_is_not_installed_is_refused_with_what_to_install(machine: Machine) -> None:
     bare = machine.software.model_copy(update={"versions": {"torch": "2.13.0"}, "cxx_compiler": ""})
     space = space_for(setting_of(machine.model_copy(update={"software": bare})))
-    assert {knob for recipe in space.recipes() for knob in recipe.turned} == {
+    # how many threads there are to choose from is the machine's own
+    assert {knob for recipe in space.recipes() for knob in recipe.turned} - {"threads"} == {
         "precision",
         "memory_format",
         "fuse_qkv",

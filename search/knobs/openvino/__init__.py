@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...pipeline import load_pipeline
 from ..deepcache import INTERVALS, DeepCache
+from ..threads import wanted
 from .convert import converted, recorded, save
 from .parts import Part, parts_of
 from .run import StaticGraph
@@ -64,8 +65,10 @@ def _running(shell: Any, parts: dict[Part, list[Path]], choices: Choices, bench:
     """Return what stands in for one component: it runs the graph of its only part, or has one for each half."""
     from .stand_in import StandIn
 
+    threads = wanted(choices)
+
     def standing(part: Part, places: list[Path]) -> Any:
-        graphs = [StaticGraph(place, str(choices["precision"])) for place in places]
+        graphs = [StaticGraph(place, str(choices["precision"]), threads) for place in places]
         return StandIn(shell, part.method, graphs, lambda: part.module(_plain_pipeline(choices, bench)))
 
     halves = {part.half: standing(part, places) for part, places in parts.items()}

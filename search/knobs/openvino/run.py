@@ -22,15 +22,19 @@ Layout = list[tuple[str, int]]
 class StaticGraph:
     """A compiled graph that is called with torch tensors and gives back what the torch module would."""
 
-    def __init__(self, folder: Path, precision: str) -> None:
-        """Compile the graph of a folder for the CPU. precision: `fp32` or `bf16`, what it computes in."""
+    def __init__(self, folder: Path, precision: str, threads: int = 0) -> None:
+        """Compile the graph of a folder for the CPU.
+
+        precision: `fp32` or `bf16`, what it computes in; threads: 0 leaves their number to OpenVINO.
+        """
         openvino = quietly("openvino")
         hint = {"fp32": "f32", "bf16": "bf16"}[precision]
-        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint}
+        settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads}
         compiled = openvino.Core().compile_model(folder / GRAPH_FILE, "CPU", settings)
         self.shapes = [tuple(port.shape) for port in compiled.inputs]
         self._types = [port.element_type.to_dtype() for port in compiled.inputs]
         self._layout: Layout = json.loads((folder / LAYOUT_FILE).read_text(encoding="utf-8"))
+        self.threads = int(compiled.get_property("INFERENCE_NUM_THREADS"))
         self._request = compiled.create_infer_request()
 
     def fits(self, tensors: list[Any]) -> bool:
