@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 
 from ..errors import NoPlanError
 from ..probes.machine import Machine
+from ..search.assemble import environment
 from ..search.pipeline import call_arguments
 from ..search.plan import SCHEMA_VERSION, Plan
 from ..search.recipe import Choice, Recipe
@@ -67,7 +68,7 @@ class Answer(Value):
     `stale_reasons` name what has changed since it was measured, `asked` says how the workload differs (or is empty).
     `needs_bytes` is the plan's peak with a reserve, `free_bytes` what its device has free, and `fits` whether the one
     goes into the other (and into the limit that was asked). `call` are keyword arguments for the pipeline's call,
-    `apply` is the recipe as JSON.
+    `apply` is the recipe as JSON, `environment` what the program must be started with for all of it to be applied.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -84,6 +85,7 @@ class Answer(Value):
     asked: str = ""
     call: dict[str, int | float]
     apply: dict[str, Choice]
+    environment: dict[str, str] = {}
 
     @model_validator(mode="after")
     def _of_one_piece(self) -> Self:
@@ -173,7 +175,13 @@ def choose(  # noqa: PLR0913 - so many things decide, and each is known to someb
         asked=_note(scope.model, wanted, tuned),
         call=call_arguments(wanted),
         apply=chosen.plan.recipe.turned,
+        environment=environment(chosen.plan.recipe, machine.software),
     )
+
+
+def said_environment(environment: Mapping[str, str]) -> str:
+    """Return variables as a shell takes them: `LD_PRELOAD=/usr/lib/libjemalloc.so.2`."""
+    return " ".join(f"{name}={value}" for name, value in environment.items())
 
 
 def said_bytes(count: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
@@ -15,7 +16,7 @@ from ..search.pipeline import call_arguments
 from ..search.recipe import UNMODIFIED
 from ..store.places import cache_dir
 from .catalogue import Model, find_model
-from .choose import Answer, Wish
+from .choose import Answer, Wish, said_environment
 from .client import plan
 
 if TYPE_CHECKING:
@@ -103,10 +104,20 @@ def _answer(model: Model, wish: Wish, max_memory_bytes: int | None) -> Answer | 
     except AutotuneError as error:
         log.warning("%s is loaded as diffusers makes it: %s", model.card.name, error)
         return None
-    for reason in (*answer.stale_reasons, answer.asked):
+    for reason in (*answer.stale_reasons, answer.asked, _started_otherwise(answer)):
         if reason:
             log.warning("The plan for %s: %s", model.card.name, reason)
     return answer
+
+
+def _started_otherwise(answer: Answer) -> str:
+    """Return the sentence about what only a program that is started anew can have; empty where this one has it."""
+    lacking = {
+        name: value for name, value in answer.environment.items() if value not in os.environ.get(name, "").split(":")
+    }
+    if not lacking:
+        return ""
+    return f"start the program with {said_environment(lacking)}; all else of the plan is applied."
 
 
 def _bench(model: Model, workload: Workload, device: str) -> Bench:

@@ -12,6 +12,7 @@ from importlib import metadata
 from pathlib import Path
 
 from ..value import Value, key_of
+from .allocators import find_allocators, huge_pages
 from .files import ROOT, text_of
 
 DISTRIBUTIONS = {
@@ -32,6 +33,7 @@ DISTRIBUTIONS = {
 }
 """What is asked for, and the name of the distribution that brings it."""
 
+_TO_CHOOSE_FROM = ("cxx_compiler", "allocators", "huge_pages")  # says what may be tried, and changes no pipeline
 HEADERS = Path(sysconfig.get_path("include"))
 
 
@@ -45,6 +47,10 @@ class Software(Value):
     """By the names in `DISTRIBUTIONS`; what is not installed is not in it."""
     cxx_compiler: str = ""
     """The program that torch's inductor compiles with on a CPU; empty where it, or Python's headers, are missing."""
+    allocators: dict[str, str] = {}
+    """The libraries that may hand out memory instead of the C library, by name: where each lies."""
+    huge_pages: str = ""
+    """Who gets huge pages from the kernel: `always`, `madvise`, `never`; empty where it does not say."""
 
     @property
     def key(self) -> str:
@@ -52,7 +58,7 @@ class Software(Value):
 
         autotune and Optuna only look for plans; with another version of theirs, a plan is as fast as before.
         """
-        content = self.model_dump(mode="json", exclude={"versions", "cxx_compiler"})
+        content = self.model_dump(mode="json", exclude={"versions", *_TO_CHOOSE_FROM})
         running = {name: version for name, version in self.versions.items() if name not in {"autotune", "optuna"}}
         return key_of({**content, "versions": running})
 
@@ -78,6 +84,8 @@ def probe_software(
         os=_os_name(root, system),
         versions={name: version for name, version in found.items() if version},
         cxx_compiler=_cxx_compiler(which, headers),
+        allocators=find_allocators(root, system),
+        huge_pages=huge_pages(root),
     )
 
 

@@ -8,6 +8,7 @@ from .knobs import KNOBS, Bench, Choices, Knob
 from .pipeline import load_pipeline
 
 if TYPE_CHECKING:
+    from ..probes.software import Software
     from .recipe import Recipe
 
 
@@ -35,6 +36,15 @@ def calls(recipe: Recipe, bench: Bench) -> dict[str, Any]:
         if knob.name in recipe.turned:
             arguments |= knob.calls(choices_of(recipe), bench)
     return arguments
+
+
+def environment(recipe: Recipe, software: Software) -> dict[str, str]:
+    """Return the environment that a process must be started with for the recipe; empty for nearly all."""
+    asked: dict[str, str] = {}
+    for knob in KNOBS:
+        if knob.name in recipe.turned:
+            asked |= knob.environment(recipe.turned[knob.name], software)
+    return asked
 
 
 def assemble(recipe: Recipe, bench: Bench) -> Any:

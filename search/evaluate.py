@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ..errors import TrialProcessError
-from .assemble import builds
+from ..value import key_of
+from .assemble import builds, environment
 from .measured import Latency, Outcome, Quality, Trial
 from .recipe import UNMODIFIED, Recipe
 from .trial.process import Template, TrialFailure, TrialProcess
@@ -52,6 +53,8 @@ class IsolatedEvaluator:
         """Prepare. modules: what trials will import, so that the template can beforehand."""
         self.task = task
         self.template = Template(modules, memory_limit_bytes)
+        self._modules, self._memory_limit_bytes = modules, memory_limit_bytes
+        self._others: dict[str, Template] = {}
         self._scorer: TrialProcess | None = None
         self._scores: dict[tuple[str, int], float] = {}
         self._baseline_ms: float | None = None
@@ -65,7 +68,8 @@ class IsolatedEvaluator:
     def __exit__(self, *error: object) -> None:
         """End every process, and remove the images."""
         self._drop_scorer()
-        self.template.__exit__(*error)
+        for template in (self.template, *self._others.values()):
+            template.__exit__(*error)
         shutil.rmtree(self._folder, ignore_errors=True)
 
     def recall(self, trials: Iterable[Trial]) -> None:
@@ -125,13 +129,23 @@ class IsolatedEvaluator:
         if builds(recipe):
             with self.template.fork() as process:
                 process.ask({"do": "build", "order": order}, self._limit(BUILD_LIMIT_S, deadline))
-        process = self.template.fork()
+        process = self._template(recipe).fork()
         try:
             facts |= process.ask({"do": "load", "order": order}, self._limit(LOAD_LIMIT_S, deadline))
         except BaseException:
             process.__exit__()
             raise
         return process
+
+    def _template(self, recipe: Recipe) -> Template:
+        """Return the template that was started as the recipe asks, which for nearly all is the plain one."""
+        asked = environment(recipe, self.task.machine.software)
+        if not asked:
+            return self.template
+        key = key_of(asked)
+        if key not in self._others:
+            self._others[key] = Template(self._modules, self._memory_limit_bytes, asked).__enter__()
+        return self._others[key]
 
     def run(
         self, process: TrialProcess, recipe: Recipe, prompts: range, deadline: float, facts: dict[str, Any]

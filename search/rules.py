@@ -74,6 +74,12 @@ RULES: tuple[Rule, ...] = (
         source="https://docs.openvino.ai, CPU device (oneDNN blocked layouts)",
     ),
     Rule(
+        "openvino_allocates_itself",
+        lambda c: c["compile"] == "openvino" and c["huge_pages"] is True,
+        because="torch's allocator asks for the huge pages, and OpenVINO's weights and activations do not come from it",
+        source="torch 2.13, c10/core/impl/alloc_cpu.cpp",
+    ),
+    Rule(
         "offload_or_full_compile",
         lambda c: c["compile"] in {"full", *CUDA_MODES} and c["offload"] != "none",
         because="offload hooks break the one graph of a full compilation; regional compilation goes with them",

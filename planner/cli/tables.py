@@ -15,7 +15,7 @@ from ...search.measured import FAILURES
 from ...store.places import data_dir
 from ...store.store import FILE_NAME
 from ..catalogue import asked_as
-from ..choose import said_bytes
+from ..choose import said_bytes, said_environment
 from .amounts import said_ms, said_s
 from .progress import verdict
 
@@ -155,6 +155,8 @@ def print_answer(answer: Answer) -> None:
         console.print(answer.asked)
     console.print(_headline(plan))
     console.print(_comparison(plan))
+    if answer.environment:
+        console.print(f"Start the program with {said_environment(answer.environment)}.", soft_wrap=True)
     if answer.safer:
         console.print(
             f"If memory runs short: {answer.safer.recipe}, which needs {said_bytes(answer.safer.needs_bytes)}."

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from .allocator import ALLOCATOR
 from .attention import ATTENTION
 from .compile import COMPILE
 from .feature_cache import FEATURE_CACHE
 from .fuse_qkv import FUSE_QKV
 from .guidance import GUIDANCE_CUTOFF
+from .huge_pages import HUGE_PAGES
 from .knob import Bench, Choices, Knob, Setting
 from .memory_format import MEMORY_FORMAT
 from .offload import OFFLOAD
@@ -20,6 +22,8 @@ from .vae_quantization import VAE_QUANTIZATION
 KNOBS: tuple[Knob, ...] = (
     PRECISION,
     THREADS,
+    ALLOCATOR,
+    HUGE_PAGES,
     MEMORY_FORMAT,
     FUSE_QKV,
     ATTENTION,

@@ -9,6 +9,7 @@ from typing import Any
 
 from ...probes.machine import Machine
 from ...probes.model import ModelCard
+from ...probes.software import Software
 from ..recipe import Choice
 from ..workload import Workload
 
@@ -73,6 +74,11 @@ def _leaves(pipe: Any, choices: Choices, bench: Bench) -> None:
     del pipe, choices, bench
 
 
+def _starts_anyhow(choice: Choice, software: Software) -> dict[str, str]:
+    del choice, software
+    return {}
+
+
 @dataclass(frozen=True)
 class Knob:
     """One thing that can be turned. Its default leaves the pipeline exactly as diffusers made it.
@@ -82,7 +88,8 @@ class Knob:
     `apply` works on the loaded pipeline, `calls` gives keyword arguments
     for every call of it; all are given all choices, and are only asked when the knob is turned. `builds` makes
     artifacts ahead, in a process of its own, so that neither their time nor their memory is counted as the
-    pipeline's. `lossy` are the choices that can change the image beyond rounding.
+    pipeline's. `environment` is what the process must be started with, because it cannot be turned later: trials of
+    it are forked from a process that was. `lossy` are the choices that can change the image beyond rounding.
     """
 
     name: str
@@ -96,6 +103,7 @@ class Knob:
     apply: Callable[[Any, Choices, Bench], None] = field(default=_leaves)
     calls: Callable[[Choices, Bench], dict[str, Any]] = field(default=_adds_nothing)
     builds: Callable[[Choices, Bench], None] | None = None
+    environment: Callable[[Choice, Software], dict[str, str]] = field(default=_starts_anyhow)
 
     def __post_init__(self) -> None:
         """Refuse a knob that contradicts itself."""

@@ -20,6 +20,8 @@ import psutil
 from ...errors import TrialProcessError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from ..measured import Outcome
 
 ANSWER_LIMIT_BYTES = 4 * 2**20
@@ -38,8 +40,14 @@ class TrialFailure(Exception):  # noqa: N818 - a failed trial is a result, and n
     detail: str
 
 
-def trial_environment() -> dict[str, str]:
-    """Return the environment of trials: built, not inherited, so that no token or key of the user's is in it."""
+def trial_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """Return the environment of trials: built, not inherited, so that no token or key of the user's is in it.
+
+    more: what a recipe asks for beside. What it preloads comes before what the user preloads.
+    """
+    more = dict(more or {})
+    if "LD_PRELOAD" in more and os.environ.get("LD_PRELOAD"):
+        more["LD_PRELOAD"] += f":{os.environ['LD_PRELOAD']}"
     kept = {
         name: value for name, value in os.environ.items() if name in KEPT_ENVIRONMENT or name.startswith(KEPT_PREFIXES)
     }
@@ -53,14 +61,25 @@ def trial_environment() -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "CI": "true",
         "NNCF_CI": "true",
+        **more,
     }
 
 
 class Template:
     """A running template process; `fork` gives a fresh trial from it."""
 
-    def __init__(self, modules: tuple[str, ...], memory_limit_bytes: int | None = None) -> None:
-        """Prepare. modules: what the template imports; memory_limit_bytes: what a trial may take beyond that."""
+    def __init__(
+        self,
+        modules: tuple[str, ...],
+        memory_limit_bytes: int | None = None,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:
+        """Prepare.
+
+        modules: what the template imports; memory_limit_bytes: what a trial may take beyond that; environment: what
+        it is started with beside what all are.
+        """
+        self._environment = dict(environment or {})
         self._modules = modules
         self._memory_limit_bytes = memory_limit_bytes
         self._process: subprocess.Popen[bytes] | None = None
@@ -96,7 +115,7 @@ class Template:
                 [sys.executable, "-m", f"{__package__}.template", str(theirs.fileno()), *self._modules],
                 pass_fds=[theirs.fileno()],
                 cwd=self._logs.name,
-                env=trial_environment(),
+                env=trial_environment(self._environment),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,

@@ -252,3 +252,10 @@ def test_a_dry_run_for_programs(said: Read) -> None:
         {"knob": "offload", "choice": "model", "reason": "there is nothing [to] offload from"}
     ]
     assert content["scope"]["machine"] == MACHINE.fingerprint
+
+
+def test_an_answer_says_how_to_start_the_program(said: Read) -> None:
+    answer = choose(FAMILY, WITH_GPU, {"cpu": 3 * GIB}, "0123")
+    assert "Start the program" not in said(tables.print_answer, answer)
+    started = answer.model_copy(update={"environment": {"THP_MEM_ALLOC_ENABLE": "1"}})
+    assert "Start the program with THP_MEM_ALLOC_ENABLE=1." in said(tables.print_answer, started)

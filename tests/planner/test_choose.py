@@ -12,9 +12,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from autotune.errors import NoPlanError
-from autotune.planner.choose import RESERVE_BYTES, Answer, Wish, choose, needs_bytes, said_bytes
+from autotune.planner.choose import RESERVE_BYTES, Answer, Wish, choose, needs_bytes, said_bytes, said_environment
 from autotune.probes.machine import Machine
 from autotune.search.plan import Plan
+from autotune.search.recipe import Recipe
 from autotune.search.workload import Workload
 
 from .. import strategies
@@ -338,3 +339,11 @@ def test_an_answer_that_contradicts_itself_is_refused(field: str, value: Any) ->
 def test_bytes_are_said_for_people(count: int, text: str) -> None:
     assert said_bytes(count) == text
     assert re.fullmatch(r"[0-9.]+ [MG]iB", text)
+
+
+def test_the_answer_says_what_a_program_must_be_started_with() -> None:
+    plain = plan_of("bf16")
+    recipe = Recipe(turned={"precision": "bf16", "allocator": "jemalloc", "huge_pages": True})
+    answer = choose([plain.model_copy(update={"recipe": recipe})], MACHINE, PLENTY)
+    assert said_environment(answer.environment).endswith("libjemalloc.so.2 THP_MEM_ALLOC_ENABLE=1")
+    assert choose([plain], MACHINE, PLENTY).environment == {}

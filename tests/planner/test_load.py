@@ -13,8 +13,11 @@ from typing import Any
 import pytest
 
 from autotune.errors import ModelError, UsageError
-from autotune.planner.load import TunedPipeline, load
+from autotune.planner.choose import choose
+from autotune.planner.load import TunedPipeline, _started_otherwise, load
+from autotune.search.recipe import Recipe
 
+from ..daemon.family import MACHINE, plan_of
 from ..folders import write_model
 
 
@@ -197,3 +200,14 @@ def test_with_a_plan_without_one_and_with_one_that_cannot_be_applied(tmp_path: P
     call, [warning] = facts["homeless"]
     assert call["size"] == [16, 16]
     assert warning.startswith("tiny is loaded as diffusers makes it")
+
+
+def test_a_program_that_was_started_otherwise_is_told_how_to_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = Recipe(turned={"precision": "bf16", "allocator": "jemalloc"})
+    answer = choose([plan_of("bf16").model_copy(update={"recipe": recipe})], MACHINE, 2**40)
+    library = answer.environment["LD_PRELOAD"]
+    monkeypatch.setenv("LD_PRELOAD", "other.so")
+    said = _started_otherwise(answer)
+    assert said == f"start the program with LD_PRELOAD={library}; all else of the plan is applied."
+    monkeypatch.setenv("LD_PRELOAD", f"other.so:{library}")
+    assert _started_otherwise(answer) == ""

@@ -33,6 +33,7 @@ BREAKS = {
     "fused_projections_bring_their_processor": {"fuse_qkv": True, "attention": "eager"},
     "openvino_fuses_itself": {"fuse_qkv": True, "compile": "openvino"},
     "openvino_lays_out_memory": {"compile": "openvino", "memory_format": "channels_last"},
+    "openvino_allocates_itself": {"compile": "openvino", "huge_pages": True},
     "offload_or_full_compile": {"compile": "full", "offload": "group"},
     "bnb_4bit_or_sequential_offload": {"quantization": "bnb_nf4", "offload": "sequential"},
 }
@@ -44,6 +45,7 @@ KEEPS = {
     "fused_projections_bring_their_processor": {"fuse_qkv": True, "attention": "cudnn"},
     "openvino_fuses_itself": {"fuse_qkv": True, "compile": "full"},
     "openvino_lays_out_memory": {"compile": "regional", "memory_format": "channels_last"},
+    "openvino_allocates_itself": {"compile": "full", "huge_pages": True},
     "offload_or_full_compile": {"compile": "regional", "offload": "group"},
     "bnb_4bit_or_sequential_offload": {"quantization": "bnb_nf4", "offload": "model"},
 }
@@ -157,7 +159,9 @@ def test_what_is_not_guided_has_no_guidance_to_cut_off(machine: Machine) -> None
 
 
 def test_what_is_not_installed_is_refused_with_what_to_install(machine: Machine) -> None:
-    bare = machine.software.model_copy(update={"versions": {"torch": "2.13.0"}, "cxx_compiler": ""})
+    bare = machine.software.model_copy(
+        update={"versions": {"torch": "2.13.0"}, "cxx_compiler": "", "allocators": {}, "huge_pages": ""}
+    )
     space = space_for(setting_of(machine.model_copy(update={"software": bare})))
     # how many threads there are to choose from is the machine's own
     assert {knob for recipe in space.recipes() for knob in recipe.turned} - {"threads"} == {
@@ -168,6 +172,8 @@ def test_what_is_not_installed_is_refused_with_what_to_install(machine: Machine)
     }
     assert "pip install 'autotune-diffusers[cpu]'" in space.refused["compile", "openvino"]
     assert "g++" in space.refused["compile", "full"]
+    assert "apt install libjemalloc2" in space.refused["allocator", "jemalloc"]
+    assert "nobody" in space.refused["huge_pages", True]
 
 
 def test_unknown_knobs_and_choices_are_no_recipes() -> None:
@@ -194,7 +200,7 @@ def test_a_large_space_is_estimated_and_drawn_from() -> None:
     assert small.size == len(list(small.recipes())) < small.combinations <= COUNTABLE
     assert COUNTABLE < EVERYTHING.size < EVERYTHING.combinations
     chance = random.Random(7)
-    drawn = [EVERYTHING.draw(chance) for _ in range(2000)]
+    drawn = [EVERYTHING.draw(chance) for _ in range(4000)]
     assert all(recipe in EVERYTHING for recipe in drawn)
     assert len(set(drawn)) > 500
     assert {knob for recipe in drawn for knob in recipe.turned} == set(EVERYTHING.choices)
