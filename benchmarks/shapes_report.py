@@ -112,7 +112,7 @@ def generate(pipe: Any, scenes: list[Scene]) -> list[tuple[Scene, Image.Image]]:
         portion = scenes[first : first + BATCH]
         images = pipe(
             [scene.caption for scene in portion],
-            **call_arguments(WORKLOAD),
+            **call_arguments(WORKLOAD, "StableDiffusionPipeline"),
             generator=[torch.Generator().manual_seed(first + place) for place in range(len(portion))],
         ).images
         made += zip(portion, images, strict=True)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from .. import shapes
 from ..errors import ModelError
+from ..probes.classes import abilities
 from ..probes.model import ModelCard, read_model
 from ..search.workload import Workload
 
@@ -30,6 +31,7 @@ class Model:
 
 
 NAMES = ("shapes",)
+VIDEO_FRAMES = 17  # a second, nearly: what a video model is asked for unless the user says otherwise
 
 
 def find_model(text: str) -> Model:
@@ -81,11 +83,12 @@ def _shapes() -> Model:
 
 def _local(folder: Path) -> Model:
     card = read_model(folder)
+    frames = VIDEO_FRAMES if "num_frames" in abilities(card.pipeline_class).parameters else 1
     pixels = card.native_pixels or 512
     prompts = _lines(resources.files(__package__) / "prompts.txt")
     return Model(
         card=card,
-        workload=Workload(width=pixels, height=pixels, steps=20, guidance=7.5),
+        workload=Workload(width=pixels, height=pixels, steps=20, guidance=7.5, frames=frames),
         prompts=prompts,
         calibration_prompts=prompts[:2],
         scorer=None,

@@ -173,7 +173,7 @@ def choose(  # noqa: PLR0913 - so many things decide, and each is known to someb
         free_bytes=chosen.free_bytes,
         safer=_safer(chosen, family),
         asked=_note(scope.model, wanted, tuned),
-        call=call_arguments(wanted),
+        call=call_arguments(wanted, scope.pipeline_class),
         apply=chosen.plan.recipe.turned,
         environment=environment(chosen.plan.recipe, machine.software),
     )

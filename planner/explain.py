@@ -71,7 +71,7 @@ def overview(model: str) -> Overview:
     task, _ = task_of(Request(model=model), probe())
     refused = space_for(task.setting).refused
     with Store.read() as store:
-        runs = [run for run in store.runs(task.card.name) if run.scope == task.scope]
+        runs = [run for run in store.runs(task.card.name) if run.scope.key == task.scope.key]
         plans = store.plans_of(runs[0].id) if runs else ()
     return Overview(
         model=task.card.name,
@@ -129,5 +129,5 @@ def _source(recipe: Recipe, task: Task) -> str:
 def _trials(task: Task) -> dict[Recipe, Trial]:
     """Return the trials of this scope that the store has, the newest of each recipe."""
     with Store.read() as store:
-        runs = [run for run in store.runs(task.card.name) if run.scope == task.scope]
+        runs = [run for run in store.runs(task.card.name) if run.scope.key == task.scope.key]
     return {trial.recipe: trial for run in reversed(runs) for trial in run.trials}

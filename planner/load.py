@@ -84,7 +84,11 @@ def load(model: str, *, max_memory_bytes: int | None = None, **workload: float) 
                 "The plan for %s (%s) could not be applied, so it is left out: %s", model, answer.plan.recipe, error
             )
     tuned_for = wish.over(found.workload)
-    return TunedPipeline(assemble(UNMODIFIED, _bench(found, tuned_for, "cpu")), None, call_arguments(tuned_for))
+    return TunedPipeline(
+        assemble(UNMODIFIED, _bench(found, tuned_for, "cpu")),
+        None,
+        call_arguments(tuned_for, found.card.pipeline_class),
+    )
 
 
 def _wish(workload: dict[str, float]) -> Wish:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from ..probes.classes import abilities
+
 if TYPE_CHECKING:
     from ..probes.model import ModelCard
     from .workload import Workload
@@ -21,21 +23,34 @@ def load_pipeline(card: ModelCard, **arguments: Any) -> Any:
     return pipe
 
 
-def call_arguments(workload: Workload) -> dict[str, Any]:
-    """Return the keyword arguments of a pipeline's call that the workload stands for."""
-    return {
+def call_arguments(workload: Workload, pipeline_class: str) -> dict[str, Any]:
+    """Return the keyword arguments of a pipeline's call that the workload stands for, as far as its class takes them.
+
+    Where a pipeline would compute at the nearest size that it was trained for, and resize, it is told not to.
+    """
+    arguments = {
         "num_inference_steps": workload.steps,
         "guidance_scale": workload.guidance,
         "width": workload.width,
         "height": workload.height,
     }
+    takes = abilities(pipeline_class).parameters
+    if "num_frames" in takes:
+        arguments["num_frames"] = workload.frames
+    if "use_resolution_binning" in takes:
+        arguments["use_resolution_binning"] = False
+    return arguments
 
 
 def call_pipeline(pipe: Any, workload: Workload, prompt: str, seed: int, **arguments: Any) -> Any:
-    """Return the images of one call, made from a latent that is the same on every device (a CPU generator)."""
+    """Return the images of one call, made from a latent that is the same on every device (a CPU generator).
+
+    Of a video pipeline the frames: as numpy arrays of shape (batch, frames, height, width, 3).
+    """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
     prompts = [prompt] * workload.batch
     with torch.no_grad():
-        return pipe(prompts, generator=generator, **call_arguments(workload), **arguments).images
+        result = pipe(prompts, generator=generator, **call_arguments(workload, type(pipe).__name__), **arguments)
+    return result.frames if hasattr(result, "frames") else result.images

@@ -19,7 +19,8 @@ class Scope(Value):
 
     `machine` and `software` are the fingerprints of the probes, `revision` that of the model's files,
     `scorer` that of the scoring model (empty where quality cannot be measured), `prompts` that of the
-    prompt set, `tolerance` the share of the baseline's score that may be lost.
+    prompt set, `tolerance` the share of the baseline's score that may be lost. `pipeline_class` says how the model is
+    called; the revision decides it, so it is no part of the key, and older rows have an empty one.
     """
 
     model: str
@@ -31,11 +32,12 @@ class Scope(Value):
     scorer: str
     prompts: str
     tolerance: float
+    pipeline_class: str = ""
 
     @property
     def key(self) -> str:
         """A short stable key."""
-        return key_of(self.model_dump(mode="json"))
+        return key_of(self.model_dump(mode="json", exclude={"pipeline_class"}))
 
 
 class Gain(Value):

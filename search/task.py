@@ -75,6 +75,7 @@ class Task:
             scorer=self.scorer_id,
             prompts=key_of(list(self.prompts)),
             tolerance=self.tolerance,
+            pipeline_class=self.card.pipeline_class,
         )
 
     def order(self, recipe: Recipe, compiled: Path) -> Order:

@@ -1,0 +1,102 @@
+"""What diffusers' classes can do, read from the source of the installed version: nothing of it is imported.
+
+So a knob can ask before anything is loaded and the daemon without torch, and a new version answers for itself.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+FOLDERS = ("models", "pipelines")
+DECLARATION = re.compile(rb"^class (\w+)\b", re.MULTILINE)
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """What a class says of itself, and the classes that it derives from.
+
+    repeated_blocks: the classes of the blocks that it names as repeated (`_repeated_blocks`), whole_blocks: of those
+    that must stay undivided (`_no_split_modules`); bases and methods: with the inherited ones; parameters: of a
+    pipeline's `__call__`, or of a model's `forward`; groups: whether it supports group offloading.
+    """
+
+    repeated_blocks: tuple[str, ...] = ()
+    whole_blocks: tuple[str, ...] = ()
+    bases: frozenset[str] = frozenset()
+    methods: frozenset[str] = frozenset()
+    parameters: frozenset[str] = frozenset()
+    groups: bool = True
+
+
+UNKNOWN = Abilities()
+
+
+@cache
+def abilities(class_name: str) -> Abilities:
+    """Return what a class of diffusers can do; `UNKNOWN` where there is no class of that name."""
+    file = _files().get(class_name)
+    if file is None:
+        return UNKNOWN
+    tree = ast.parse(file.read_bytes())
+    [found] = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name][:1]
+    names = [base.id for base in found.bases if isinstance(base, ast.Name) and base.id != class_name]
+    return _joined(_own(found), names)
+
+
+def _joined(own: Abilities, bases: list[str]) -> Abilities:
+    """Return what a class says together with what it inherits."""
+    all_of = [own, *map(abilities, bases)]
+    return Abilities(
+        repeated_blocks=next((each.repeated_blocks for each in all_of if each.repeated_blocks), ()),
+        whole_blocks=next((each.whole_blocks for each in all_of if each.whole_blocks), ()),
+        bases=frozenset(bases).union(*(each.bases for each in all_of)),
+        methods=frozenset[str]().union(*(each.methods for each in all_of)),
+        parameters=next((each.parameters for each in all_of if each.parameters), frozenset()),
+        groups=all(each.groups for each in all_of),
+    )
+
+
+def _own(found: ast.ClassDef) -> Abilities:
+    """Return what stands in the body of a class."""
+    methods = {item.name: item for item in found.body if isinstance(item, ast.FunctionDef)}
+    fields = {
+        target.id: _value(item.value)
+        for item in found.body
+        if isinstance(item, ast.Assign)
+        for target in item.targets
+        if isinstance(target, ast.Name)
+    }
+    called = methods.get("__call__") or methods.get("forward")
+    arguments = [*called.args.args[1:], *called.args.kwonlyargs] if called else []
+    return Abilities(
+        repeated_blocks=tuple(fields.get("_repeated_blocks") or ()),
+        whole_blocks=tuple(fields.get("_no_split_modules") or ()),
+        methods=frozenset(methods),
+        parameters=frozenset(argument.arg for argument in arguments),
+        groups=fields.get("_supports_group_offloading") is not False,
+    )
+
+
+def _value(node: ast.expr) -> Any:
+    """Return what a field is set to, None where that is no literal."""
+    try:
+        return ast.literal_eval(node)
+    except ValueError:
+        return None
+
+
+@cache
+def _files() -> dict[str, Path]:
+    """Return the file of each class of the installed diffusers."""
+    spec = find_spec("diffusers")
+    if spec is None or spec.origin is None:
+        return {}
+    root = Path(spec.origin).parent
+    files = sorted(file for folder in FOLDERS for file in root.glob(f"{folder}/**/*.py"))
+    return {name.decode(): file for file in files for name in DECLARATION.findall(file.read_bytes())}

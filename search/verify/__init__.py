@@ -1,0 +1,1 @@
+"""What the knobs really do, on small pipelines of each kind, against what the table of rules says."""
