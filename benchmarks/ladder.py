@@ -17,7 +17,7 @@ import tempfile
 import time
 
 from autotune.planner.choose import said_bytes
-from autotune.planner.tune import SPARE_BYTES, Request, modules_of, task_of
+from autotune.planner.tune import SPARE_BYTES, Request, task_of
 from autotune.probes.machine import probe
 from autotune.search import evaluate
 from autotune.search.evaluate import IsolatedEvaluator
@@ -69,7 +69,7 @@ def climb(request: Request) -> None:
     task, _ = task_of(request, probe())
     space, baseline, before_ms = space_for(task.setting), math.nan, math.nan
     _print("step", "latency", "gain", "in all", "memory", "CLIP", "SSIM")
-    with IsolatedEvaluator(task, modules_of(task), task.machine.memory.free_bytes - SPARE_BYTES) as evaluator:
+    with IsolatedEvaluator(task, task.modules, task.machine.memory.free_bytes - SPARE_BYTES) as evaluator:
         for number, (name, turned) in enumerate(LADDER):
             recipe = Recipe(turned=dict(turned))
             reason = space.why_not(recipe)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autotune.planner.cli.amounts import parse_budget
-from autotune.planner.tune import SPARE_BYTES, Request, modules_of, task_of, tune
+from autotune.planner.tune import SPARE_BYTES, Request, task_of, tune
 from autotune.probes.machine import probe
 from autotune.search import evaluate
 from autotune.search.assemble import choices_of
@@ -133,7 +133,7 @@ def compare(table: Path, budget: str) -> float:
 
 
 def _evaluator(task: Task) -> IsolatedEvaluator:
-    return IsolatedEvaluator(task, modules_of(task), task.machine.memory.free_bytes - SPARE_BYTES)
+    return IsolatedEvaluator(task, task.modules, task.machine.memory.free_bytes - SPARE_BYTES)
 
 
 def _compile(recipe: Recipe) -> str:

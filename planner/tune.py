@@ -18,7 +18,7 @@ from ..search.recipe import UNMODIFIED, Recipe
 from ..search.sampler import TPESampler
 from ..search.space import Space, space_for
 from ..search.study import study
-from ..search.task import Task
+from ..search.task import Task, device_of
 from ..search.trial.process import TrialFailure
 from ..store.places import cache_dir
 from ..store.store import Store
@@ -115,7 +115,7 @@ def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
     task = Task(
         card=model.card,
         machine=machine,
-        device=_device(machine),
+        device=device_of(machine),
         workload=workload,
         prompts=model.prompts,
         calibration_prompts=model.calibration_prompts,
@@ -143,7 +143,7 @@ def tune(request: Request | str, on_event: Callable[[Event], None] = lambda _: N
         trials = list(run.trials)
         if run.state == "finished":
             return Result(task, run, run.trials, store.plans_of(run.id), run.reason)
-        with IsolatedEvaluator(task, modules_of(task), _memory_limit_bytes(task.machine)) as evaluator:
+        with IsolatedEvaluator(task, task.modules, _memory_limit_bytes(task.machine)) as evaluator:
             evaluator.recall(trials)
 
             def note(happened: Recipe | Trial) -> None:
@@ -279,18 +279,6 @@ def scorer_id(folder: Path) -> str:
         msg = f"{folder} holds no CLIP model: a config.json, safetensors and a preprocessor_config.json are needed."
         raise UsageError(msg)
     return f"{folder.name}@{revision_of(folder)}"
-
-
-def _device(machine: Machine) -> str:
-    kinds = [accelerator.kind for accelerator in machine.accelerators]
-    return {"cuda": "cuda", "rocm": "cuda", "xpu": "xpu", "mps": "mps"}[kinds[0]] if kinds else "cpu"
-
-
-def modules_of(task: Task) -> tuple[str, ...]:
-    """Return what every trial imports, so that its time and its memory are no recipe's."""
-    classes = [f"{component.library}:{component.class_name}" for component in task.card.components]
-    openvino = ["openvino"] if "openvino" in task.machine.software.versions else []
-    return ("torch", "PIL.Image", f"diffusers:{task.card.pipeline_class}", *classes, *openvino)
 
 
 def _memory_limit_bytes(machine: Machine) -> int:

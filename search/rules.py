@@ -15,12 +15,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Rule:
-    """A combination that does not work, or cannot mean anything, and how that is known."""
+    """A combination that does not work, or cannot mean anything, and how that is known.
+
+    shows: whether a small pipeline shows it when it is made to run all the same, by failing or by one knob doing
+    nothing; False for what only costs time, memory or quality.
+    """
 
     name: str
     broken_by: Callable[[Choices], bool]
     because: str
     source: str
+    shows: bool = True
 
 
 QUANTIZATIONS = ("quantization", "text_encoder_quantization", "vae_quantization")

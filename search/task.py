@@ -78,6 +78,13 @@ class Task:
             pipeline_class=self.card.pipeline_class,
         )
 
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """What every trial imports, so that its time and its memory are no recipe's."""
+        classes = [f"{component.library}:{component.class_name}" for component in self.card.components]
+        openvino = ["openvino"] if "openvino" in self.machine.software.versions else []
+        return ("torch", "PIL.Image", f"diffusers:{self.card.pipeline_class}", *classes, *openvino)
+
     def order(self, recipe: Recipe, compiled: Path) -> Order:
         """Return what a trial process is told to do for `recipe`; compiled: where its inductor may leave things."""
         return Order(
@@ -91,3 +98,9 @@ class Task:
             software=self.machine.software.key,
             calibration_prompts=self.calibration_prompts,
         )
+
+
+def device_of(machine: Machine) -> str:
+    """Return what torch calls the device that pipelines run on: the first accelerator, or the CPU."""
+    kinds = [accelerator.kind for accelerator in machine.accelerators]
+    return {"cuda": "cuda", "rocm": "cuda", "xpu": "xpu", "mps": "mps"}[kinds[0]] if kinds else "cpu"

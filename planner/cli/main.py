@@ -152,6 +152,34 @@ def probe(json_: Json = False) -> None:
 
 
 @app.command()
+def verify(  # noqa: PLR0913 - each is an option of the command
+    architectures: Annotated[
+        list[str] | None, typer.Argument(help="Which kinds of pipeline, such as sd or flux [default: all].")
+    ] = None,
+    pairs: Annotated[bool, typer.Option("--pairs", help="Also every two choices together, which takes hours.")] = False,
+    minutes: Annotated[float | None, typer.Option(min=0, help="Stop after this; the same command goes on.")] = None,
+    output: Annotated[
+        Path | None, typer.Option("-o", "--output", help="The file of rows [default: in the cache].")
+    ] = None,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Run again what the file has.")] = False,
+    json_: Json = False,
+) -> None:
+    """Check on small pipelines that every knob does what it says here, and that every rule is true."""
+    from ...search.verify.findings import differences
+    from ...store.places import cache_dir
+    from ..verify import Wanted
+    from ..verify import verify as check
+    from . import verification
+
+    file = output or cache_dir() / "verification.jsonl"
+    wanted = Wanted(tuple(architectures or ()), pairs, minutes, fresh)
+    rows = check(wanted, file, verification.say_row_json if json_ else verification.say_row)
+    if not json_:
+        verification.print_verification(rows, file)
+    raise typer.Exit(3 if differences(rows) else 0)
+
+
+@app.command()
 def serve(
     host: Annotated[str, typer.Option(help="Where to listen: this machine's own addresses only.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 takes any that is free.")] = 8377,

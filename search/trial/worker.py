@@ -2,7 +2,7 @@
 
 Commands: `build` (make artifacts), `load` (assemble and make the cold call), `run` (call the pipeline for
 some prompts: each call is a latency sample and an image), `score` (CLIP scores of images), `compare` (how like other
-images they are). An answer is
+images they are), `examine` (what the pipeline is made of). An answer is
 `{"ok": {...}}` or `{"failure": {"outcome": ..., "detail": ...}}`.
 """
 
@@ -126,6 +126,17 @@ class Worker:
                 raise BadImageError(problem)
             save(images[0], Path(folder) / f"{seed}.png")
         return {"latency_ms": samples_ms, **self._peak()}
+
+    def do_examine(self, prompt: str, seed: int, file: str) -> dict[str, Any]:
+        """Say what the pipeline is made of now, and write the images of a call into a file."""
+        from ..pipeline import call_pipeline
+        from ..verify.examine import examine
+
+        if self._order is None:
+            msg = "examine was asked before load"
+            raise RuntimeError(msg)
+        workload = self._order.workload
+        return examine(self._pipe, lambda: call_pipeline(self._pipe, workload, prompt, seed, **self._calls), Path(file))
 
     def do_score(self, scorer: str, files: list[str], prompts: list[str]) -> dict[str, Any]:
         """Return the CLIP score of each image against its prompt."""

@@ -1,5 +1,8 @@
 """Small pipelines of the real classes, with random weights: one for each kind of denoiser that people run.
 
+`python -m autotune.search.verify.architectures NAME FOLDER` writes one. As a process of its own, because the libraries
+talk while they are imported, and because whoever wants the folder need not have torch in memory.
+
 Wide enough that every kernel and every quantization finds its groups of channels, deep enough that blocks repeat, and
 otherwise as small as can be: a call takes a tenth of a second on a CPU. Made from configuration classes alone, so that
 nothing is downloaded.
@@ -7,14 +10,16 @@ nothing is downloaded.
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
+from ...errors import TechniqueMissingError
+from ..trial.process import trial_environment
 from ..workload import Workload
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 WIDTH = 64  # of every hidden layer: divisible by the groups of each quantization that has small ones
 IMAGE = Workload(width=32, height=32, steps=12, guidance=4.0)
@@ -31,14 +36,26 @@ class Architecture:
     workload: Workload = IMAGE
 
     def write(self, folder: Path) -> Path:
-        """Write it into a folder in diffusers format, the same weights each time."""
+        """Let a process write it into a folder in diffusers format, the same weights each time.
+
+        Raises TechniqueMissingError where the installed libraries cannot make it.
+        """
+        command = [sys.executable, "-m", __name__, self.name, str(folder)]
+        done = subprocess.run(command, env=trial_environment(), capture_output=True, text=True, check=False)
+        if done.returncode:
+            last = (done.stderr.strip().splitlines() or ["no reason was given"])[-1]
+            msg = f"The small {self.name} pipeline cannot be made with the installed diffusers: {last}"
+            raise TechniqueMissingError(msg)
+        return folder
+
+    def save(self, folder: Path) -> None:
+        """Write it, in this process."""
         import torch
 
         torch.manual_seed(0)
         pipe = self.build()
         _break_symmetry(pipe)
         pipe.save_pretrained(folder, safe_serialization=True)
-        return folder
 
 
 def _break_symmetry(pipe: Any) -> None:
@@ -382,3 +399,12 @@ ARCHITECTURES: tuple[Architecture, ...] = (
     Architecture("wan", "WanPipeline", _wan, VIDEO),
     Architecture("ltx", "LTXPipeline", _ltx, VIDEO),
 )
+
+
+def main(name: str, folder: str) -> None:
+    """Write the architecture of that name into a folder."""
+    next(each for each in ARCHITECTURES if each.name == name).save(Path(folder))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

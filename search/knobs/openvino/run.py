@@ -31,6 +31,7 @@ class StaticGraph:
         hint = {"fp32": "f32", "bf16": "bf16"}[precision]
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads}
         compiled = openvino.Core().compile_model(folder / GRAPH_FILE, "CPU", settings)
+        self.precision = precision
         self.shapes = [tuple(port.shape) for port in compiled.inputs]
         self._types = [port.element_type.to_dtype() for port in compiled.inputs]
         self._layout: Layout = json.loads((folder / LAYOUT_FILE).read_text(encoding="utf-8"))
