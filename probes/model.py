@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, NamedTuple, TypeGuard
 
 from ..errors import ModelError
 from ..value import Value, key_of
@@ -143,7 +143,7 @@ def _component(folder: Path, part: str, classes: list[Any]) -> Component:
     if not _is_name(part) or (folder / part).is_symlink() or not (folder / part).is_dir():
         msg = f"{folder} names a {part[:100]} in {INDEX} but has no folder of that name."
         raise ModelError(msg)
-    weights = [file for file in sorted((folder / part).glob("*.safetensors")) if "." not in file.stem]
+    weights = _weights(folder / part)
     unsafe = sorted(file.name for file in (folder / part).iterdir() if file.suffix in UNSAFE_SUFFIXES)
     if unsafe and not weights:
         msg = f"{folder / part} has pickled weights ({unsafe[0]}), which can run code: convert them to safetensors."
@@ -159,6 +159,35 @@ def _component(folder: Path, part: str, classes: list[Any]) -> Component:
         parameters=sum(parameters for parameters, _ in sizes),
         bytes=sum(size for _, size in sizes),
     )
+
+
+class Tensor(NamedTuple):
+    """What a file says of one of its tensors: its format, as safetensors names it (`BF16`), and its shape."""
+
+    dtype: str
+    shape: tuple[int, ...]
+
+
+def tensors_of(card: ModelCard, component: str) -> dict[str, Tensor]:
+    """Return the tensors of a component by name, from the headers of its files. Raises ModelError."""
+    return _tensors(Path(card.folder), component, card.revision)
+
+
+@cache
+def _tensors(folder: Path, component: str, _revision: str) -> dict[str, Tensor]:
+    with _readable(folder):
+        headers = [json.loads(_safetensors_header(file)) for file in _weights(folder / component)]
+    return {
+        name: Tensor(tensor["dtype"], tuple(tensor["shape"]))
+        for header in headers
+        for name, tensor in header.items()
+        if name != "__metadata__"
+    }
+
+
+def _weights(folder: Path) -> list[Path]:
+    """Return the files of weights in a component's folder, without variants."""
+    return [file for file in sorted(folder.glob("*.safetensors")) if "." not in file.stem]
 
 
 def _library(name: str) -> str | None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from .knobs import gguf, quanto
 from .knobs.compile import CUDA_MODES
 
 if TYPE_CHECKING:
@@ -34,6 +35,12 @@ QUANTIZATIONS = ("quantization", "text_encoder_quantization", "vae_quantization"
 def _torch_quantized(choice: Choice) -> bool:
     return choice != "none" and not str(choice).startswith("nncf")
 
+
+def _any_quantized(choices: Choices, *kinds: str) -> bool:
+    return any(choices[name] in kinds for name in QUANTIZATIONS)
+
+
+BF16_ONLY = ("torchao_int4_weight_only", "torchao_fp8_dynamic_row")
 
 RULES: tuple[Rule, ...] = (
     Rule(
@@ -92,9 +99,39 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "bnb_4bit_or_sequential_offload",
-        lambda c: c["quantization"] in {"bnb_nf4", "bnb_fp4"} and c["offload"] == "sequential",
+        lambda c: _any_quantized(c, "bnb_nf4", "bnb_fp4") and c["offload"] == "sequential",
         because="sequential offload moves the packed weights without their quantization state",
         source="https://github.com/huggingface/diffusers/issues/10800",
+    ),
+    Rule(
+        "gguf_or_sequential_offload",
+        lambda c: _any_quantized(c, *gguf.KINDS) and c["offload"] == "sequential",
+        because="sequential offload makes new parameters of GGUF's without their kind, which raises KeyError: None",
+        source="https://github.com/huggingface/diffusers/issues/14691; diffusers 0.42, quantizers/gguf/utils.py",
+    ),
+    Rule(
+        "quanto_or_group_offload",
+        lambda c: _any_quantized(c, *quanto.KINDS) and c["offload"] == "group",
+        because="group offload moves the data of parameters, and quanto's tensors keep theirs elsewhere",
+        source="https://github.com/huggingface/diffusers/issues/12610",
+    ),
+    Rule(
+        "torchao_kernels_of_bf16",
+        lambda c: c["quantization"] in BF16_ONLY and c["precision"] != "bf16",
+        because="torchao makes int4 tiles and rows of fp8 from weights in bf16 alone",
+        source="torchao 0.18, int4_tile_packed_to_4d_tensor.py and quant_api.py (assertions)",
+    ),
+    Rule(
+        "vae_keeps_what_there_is",
+        lambda c: c["vae_precision"] == "fp32" and c["precision"] in {"fp32", "tf32"},
+        because="the VAE is in fp32 as it is",
+        source="by definition",
+    ),
+    Rule(
+        "openvino_has_its_own_precision",
+        lambda c: c["vae_precision"] != "same" and c["compile"] == "openvino",
+        because="OpenVINO converts from fp32, and computes every graph in the precision that it is told",
+        source="https://docs.openvino.ai, CPU device (inference precision)",
     ),
 )
 

@@ -100,7 +100,7 @@ class TPESampler:
             if choice != choices[name]
         ]
         self._random.shuffle(turns)
-        turns.sort(key=promise, reverse=True)
+        turns.sort(key=lambda turn: promise(turn, choices), reverse=True)
         changed = (recipe_of({**choices, name: choice}) for name, choice in turns)
         return next(filter(self._is_open, changed), None)
 

@@ -17,10 +17,12 @@ from .quantization import QUANTIZATION
 from .text_encoder_quantization import TEXT_ENCODER_QUANTIZATION
 from .threads import THREADS
 from .tome import TOME_RATIO
+from .vae_precision import VAE_PRECISION
 from .vae_quantization import VAE_QUANTIZATION
 
 KNOBS: tuple[Knob, ...] = (
     PRECISION,
+    VAE_PRECISION,
     THREADS,
     ALLOCATOR,
     HUGE_PAGES,

@@ -27,14 +27,24 @@ def config(kind: str, library: str) -> Any:
 
 
 def apply(module: Any, kind: str) -> None:
-    """Replace every linear layer below `module` by its quantized twin, on the CPU."""
+    """Replace every linear layer below `module` by its quantized twin, on the CPU.
+
+    What the class keeps in fp32 stays as it is: T5 casts what goes into `wo` to the format of its weights, which here
+    is packed bytes.
+    """
+    _replace(module, kind, frozenset(module._keep_in_fp32_modules or ()))  # noqa: SLF001 - what the libraries read too
+
+
+def _replace(module: Any, kind: str, kept: frozenset[str]) -> None:
     import torch
 
     for name, child in module.named_children():
+        if name in kept:
+            continue
         if type(child) is torch.nn.Linear:
             setattr(module, name, _int8(child) if kind == "bnb_int8" else _4bit(child, kind.removeprefix("bnb_")))
         else:
-            apply(child, kind)
+            _replace(child, kind, kept)
 
 
 def _int8(layer: Any) -> Any:

@@ -29,11 +29,16 @@ def loads(choices: Choices, bench: Bench) -> dict[str, Any]:
     OpenVINO is the exception: it converts from fp32 and is told the format when it compiles.
     """
     del bench
+    return {"dtype": dtype_of(choices)}
+
+
+def dtype_of(choices: Choices) -> Any:
+    """Return the format that weights are loaded in."""
     import torch
 
     if choices["compile"] == "openvino" or choices["precision"] == "tf32":
-        return {"dtype": torch.float32}
-    return {"dtype": {"bf16": torch.bfloat16, "fp16": torch.float16}[str(choices["precision"])]}
+        return torch.float32
+    return {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[str(choices["precision"])]
 
 
 def apply(pipe: Any, choices: Choices, bench: Bench) -> None:

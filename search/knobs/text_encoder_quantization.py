@@ -5,13 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .knob import Bench, Choices, Knob, Setting
-from .quantization import cannot, loaded_in, quantize
+from .quantization import built, cannot, loaded_in, quantize
 
 if TYPE_CHECKING:
     from ...probes.model import Component, ModelCard
     from ..recipe import Choice
 
-KINDS = ("torchao_int8_weight_only", "bnb_int8", "bnb_nf4", "fp8_storage", "nncf_int8_weights")
+KINDS = (
+    *("torchao_int8_weight_only", "torchao_int8_dynamic", "bnb_int8", "bnb_nf4", "fp8_storage"),
+    *("gguf_q8_0", "gguf_q4_0", "nncf_int8_weights"),
+)
 
 
 def encoders(card: ModelCard) -> list[Component]:
@@ -23,17 +26,22 @@ def refuses(choice: Choice, setting: Setting) -> str | None:
     """Each kind needs its library; NNCF works on what OpenVINO runs, which is the CPU."""
     if not encoders(setting.card):
         return f"{setting.card.pipeline_class} has no text encoder of its own"
-    return cannot(str(choice), setting)
+    return cannot(str(choice), encoders(setting.card), setting)
 
 
 def loads(choices: Choices, bench: Bench) -> dict[str, Any]:
     """Return what makes transformers quantize while it loads."""
-    return loaded_in(str(choices["text_encoder_quantization"]), encoders(bench.card), bench)
+    return loaded_in(str(choices["text_encoder_quantization"]), encoders(bench.card), choices, bench)
 
 
 def apply(pipe: Any, choices: Choices, bench: Bench) -> None:
     """Quantize what could not be while loading; NNCF's share is done where OpenVINO converts."""
     quantize(pipe, str(choices["text_encoder_quantization"]), encoders(bench.card), bench)
+
+
+def builds(choices: Choices, bench: Bench) -> None:
+    """Write GGUF files ahead of the trial."""
+    built(str(choices["text_encoder_quantization"]), encoders(bench.card), bench)
 
 
 TEXT_ENCODER_QUANTIZATION = Knob(
@@ -46,4 +54,5 @@ TEXT_ENCODER_QUANTIZATION = Knob(
     refuses=refuses,
     loads=loads,
     apply=apply,
+    builds=builds,
 )

@@ -36,6 +36,11 @@ BREAKS = {
     "openvino_allocates_itself": {"compile": "openvino", "huge_pages": True},
     "offload_or_full_compile": {"compile": "full", "offload": "group"},
     "bnb_4bit_or_sequential_offload": {"quantization": "bnb_nf4", "offload": "sequential"},
+    "gguf_or_sequential_offload": {"text_encoder_quantization": "gguf_q8_0", "offload": "sequential"},
+    "quanto_or_group_offload": {"quantization": "quanto_int8", "offload": "group"},
+    "torchao_kernels_of_bf16": {"quantization": "torchao_fp8_dynamic_row", "precision": "fp16"},
+    "vae_keeps_what_there_is": {"vae_precision": "fp32"},
+    "openvino_has_its_own_precision": {"vae_precision": "fp32", "precision": "bf16", "compile": "openvino"},
 }
 KEEPS = {
     "nncf_needs_openvino": {"quantization": "nncf_int8", "compile": "openvino"},
@@ -48,6 +53,11 @@ KEEPS = {
     "openvino_allocates_itself": {"compile": "full", "huge_pages": True},
     "offload_or_full_compile": {"compile": "regional", "offload": "group"},
     "bnb_4bit_or_sequential_offload": {"quantization": "bnb_nf4", "offload": "model"},
+    "gguf_or_sequential_offload": {"text_encoder_quantization": "gguf_q8_0", "offload": "group"},
+    "quanto_or_group_offload": {"quantization": "quanto_int8", "offload": "model"},
+    "torchao_kernels_of_bf16": {"quantization": "torchao_fp8_dynamic_row", "precision": "bf16"},
+    "vae_keeps_what_there_is": {"vae_precision": "fp32", "precision": "fp16"},
+    "openvino_has_its_own_precision": {"precision": "bf16", "compile": "openvino"},
 }
 
 
@@ -79,7 +89,7 @@ def test_the_recipe_of_all_defaults_is_unmodified() -> None:
 
 def test_every_knob_file_is_in_the_tuple() -> None:
     folder = Path(knobs.__file__).parent
-    without_a_knob = {"__init__", "knob", "torchao", "bitsandbytes", "deepcache"}
+    without_a_knob = {"__init__", "knob", "torchao", "bitsandbytes", "gguf", "quanto", "deepcache"}
     names = {file.stem for file in folder.glob("*.py")} - without_a_knob
     assert names == {knob.name.removesuffix("_ratio").removesuffix("_cutoff") for knob in KNOBS}
 
@@ -191,7 +201,11 @@ def test_the_portfolio_breaks_no_rule_and_knows_its_sources() -> None:
 
 def test_what_is_promising_can_be_turned() -> None:
     assert all(choice in EVERYTHING.choices[name] for name, choice in PROMISING)
-    assert promise(("compile", "openvino")) > promise(("precision", "bf16")) > promise(("attention", "eager")) == 0
+    plain, compiled = (choices_of(Recipe(turned={"compile": choice})) for choice in ("none", "full"))
+    ranks = [promise(turn, plain) for turn in (("compile", "openvino"), ("precision", "bf16"), ("attention", "eager"))]
+    assert ranks[0] > ranks[1] > ranks[2] == 0
+    dynamic = ("quantization", "torchao_int8_dynamic")
+    assert promise(dynamic, compiled) > 0 > promise(dynamic, plain)
 
 
 def test_a_large_space_is_estimated_and_drawn_from() -> None:
