@@ -11,9 +11,12 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-FOLDERS = ("models", "pipelines")
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+FOLDERS = ("hooks", "models", "pipelines")
 DECLARATION = re.compile(rb"^class (\w+)\b", re.MULTILINE)
 
 
@@ -23,7 +26,8 @@ class Abilities:
 
     repeated_blocks: the classes of the blocks that it names as repeated (`_repeated_blocks`), whole_blocks: of those
     that must stay undivided (`_no_split_modules`); bases and methods: with the inherited ones; parameters: of a
-    pipeline's `__call__`, or of a model's `forward`; groups: whether it supports group offloading.
+    pipeline's `__call__`, or of a model's `forward`; groups: whether it supports group offloading; contexts: by what
+    names a pipeline tells its denoiser's caches which half of guidance a call of it is (`cache_context`).
     """
 
     repeated_blocks: tuple[str, ...] = ()
@@ -32,6 +36,7 @@ class Abilities:
     methods: frozenset[str] = frozenset()
     parameters: frozenset[str] = frozenset()
     groups: bool = True
+    contexts: frozenset[str] = frozenset()
 
 
 UNKNOWN = Abilities()
@@ -49,6 +54,12 @@ def abilities(class_name: str) -> Abilities:
     return _joined(_own(found), names)
 
 
+def says(class_name: str, pattern: str) -> bool:
+    """Return whether the file of a class of diffusers has something that matches a regular expression."""
+    file = _files().get(class_name)
+    return file is not None and re.search(pattern, file.read_text()) is not None
+
+
 def _joined(own: Abilities, bases: list[str]) -> Abilities:
     """Return what a class says together with what it inherits."""
     all_of = [own, *map(abilities, bases)]
@@ -59,6 +70,7 @@ def _joined(own: Abilities, bases: list[str]) -> Abilities:
         methods=frozenset[str]().union(*(each.methods for each in all_of)),
         parameters=next((each.parameters for each in all_of if each.parameters), frozenset()),
         groups=all(each.groups for each in all_of),
+        contexts=next((each.contexts for each in all_of if each.contexts), frozenset()),
     )
 
 
@@ -80,7 +92,16 @@ def _own(found: ast.ClassDef) -> Abilities:
         methods=frozenset(methods),
         parameters=frozenset(argument.arg for argument in arguments),
         groups=fields.get("_supports_group_offloading") is not False,
+        contexts=frozenset(_contexts(found)),
     )
+
+
+def _contexts(found: ast.ClassDef) -> Iterator[str]:
+    """Yield the names that caches are told; where a name is computed, the expression instead."""
+    for node in ast.walk(found):
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "cache_context":
+            names = [*node.args[:1], *(each.value for each in node.keywords if each.arg == "name")]
+            yield from (str(_value(name) or ast.unparse(name)) for name in names)
 
 
 def _value(node: ast.expr) -> Any:

@@ -28,6 +28,7 @@ DISTRIBUTIONS = {
     "openvino": "openvino",
     "nncf": "nncf",
     "tomesd": "tomesd",
+    "cache_dit": "cache-dit",
     "flash_attn": "flash-attn",
     "sageattention": "sageattention",
     "xformers": "xformers",

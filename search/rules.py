@@ -7,7 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .knobs import gguf, quanto
+from .knobs.cache_dit import DUAL_BLOCK_CACHES
 from .knobs.compile import CUDA_MODES
+from .knobs.deepcache import INTERVALS
+from .knobs.magcache import THRESHOLDS
 
 if TYPE_CHECKING:
     from .knobs import Choices
@@ -78,6 +81,24 @@ RULES: tuple[Rule, ...] = (
         lambda c: (c["fuse_qkv"] is True or c["attention"] != "default") and c["compile"] == "openvino",
         because="OpenVINO is given the graph of the pipeline as diffusers makes it, and fuses what it can",
         source="https://docs.openvino.ai, transformations of the CPU plugin",
+    ),
+    Rule(
+        "openvino_knows_deepcache_alone",
+        lambda c: c["compile"] == "openvino" and c["feature_cache"] not in {"none", *INTERVALS},
+        because="OpenVINO is given a denoiser as one graph, in which hooks have no blocks to skip",
+        source="search/knobs/openvino: of the caches, DeepCache alone is two graphs",
+    ),
+    Rule(
+        "counted_steps_or_guidance_cutoff",
+        lambda c: c["feature_cache"] in {*THRESHOLDS, *DUAL_BLOCK_CACHES} and c["guidance_cutoff"] != 1.0,
+        because="these caches count the calls of a whole image, and half of them, or of a batch, ends with guidance",
+        source="diffusers 0.42, hooks/mag_cache.py (step_index); cache_dit 1.5, enable_separate_cfg",
+    ),
+    Rule(
+        "cache_dit_or_group_offload",
+        lambda c: c["feature_cache"] in DUAL_BLOCK_CACHES and c["offload"] in {"group", "sequential"},
+        because="cache-dit puts other modules in the place of the blocks, which the hooks of offload do not find",
+        source="cache_dit 1.5, cache_adapter.py: 'still can't fully compatible with group offloading'",
     ),
     Rule(
         "openvino_lays_out_memory",

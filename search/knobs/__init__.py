@@ -34,9 +34,9 @@ KNOBS: tuple[Knob, ...] = (
     VAE_QUANTIZATION,
     TOME_RATIO,
     FEATURE_CACHE,
-    GUIDANCE_CUTOFF,
     OFFLOAD,
     COMPILE,
+    GUIDANCE_CUTOFF,
 )
 
 __all__ = ["KNOBS", "Bench", "Choices", "Knob", "Setting"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from . import deepcache
+from . import cache_dit, deepcache, hook_caches, magcache
 from .knob import Bench, Choices, Knob, Setting
 
 if TYPE_CHECKING:
@@ -12,29 +12,47 @@ if TYPE_CHECKING:
 
 FEWEST_STEPS = 10
 
+EXACT = {choice for choice, cache in hook_caches.HOOK_CACHES.items() if cache.exact}
+CHOICES = (*deepcache.INTERVALS, *hook_caches.HOOK_CACHES, *cache_dit.DUAL_BLOCK_CACHES)
+
 
 def refuses(choice: Choice, setting: Setting) -> str | None:
     """Each kind is for one kind of denoiser, and there must be neighbouring steps that are alike."""
-    del choice
-    if setting.card.denoiser.class_name != "UNet2DConditionModel":
-        return f"DeepCache is for a UNet2DConditionModel, and the denoiser is a {setting.card.denoiser.class_name}"
-    if setting.workload.steps < FEWEST_STEPS:
+    denoiser = setting.card.denoiser.class_name
+    if choice in deepcache.INTERVALS and denoiser != "UNet2DConditionModel":
+        return f"DeepCache is for a UNet2DConditionModel, and the denoiser is a {denoiser}"
+    if choice not in EXACT and setting.workload.steps < FEWEST_STEPS:
         return f"with {setting.workload.steps} steps, neighbouring ones differ too much to share features"
-    return None
+    if choice in hook_caches.HOOK_CACHES:
+        return hook_caches.refuses(str(choice), setting)
+    return cache_dit.refuses(setting) if choice in cache_dit.DUAL_BLOCK_CACHES else None
 
 
 def apply(pipe: Any, choices: Choices, bench: Bench) -> None:
     """Let the denoiser use what it computed some steps ago."""
-    deepcache.apply(getattr(pipe, bench.card.denoiser.name), str(choices["feature_cache"]))
+    choice = str(choices["feature_cache"])
+    if choice in deepcache.INTERVALS:
+        deepcache.apply(getattr(pipe, bench.card.denoiser.name), choice)
+    elif choice in hook_caches.HOOK_CACHES:
+        hook_caches.apply(pipe, choices, bench)
+    else:
+        cache_dit.apply(pipe, choice, bench)
+
+
+def builds(choices: Choices, bench: Bench) -> None:
+    """Calibrate what goes by a checkpoint's own numbers."""
+    if choices["feature_cache"] in magcache.THRESHOLDS:
+        magcache.build(choices, bench)
 
 
 FEATURE_CACHE = Knob(
     name="feature_cache",
-    says="the deep features of the denoiser, computed every so many steps and used again between",
-    choices=("none", *deepcache.INTERVALS),
+    says="features of the denoiser that change little are computed every so many steps, and used again between",
+    choices=("none", *CHOICES),
     default="none",
-    lossy=frozenset(deepcache.INTERVALS),
-    source="arXiv:2312.00858",
+    lossy=frozenset(CHOICES) - EXACT,
+    source="arXiv:2312.00858; https://huggingface.co/docs/diffusers/optimization/cache; cache-dit",
     refuses=refuses,
     apply=apply,
+    builds=builds,
 )

@@ -1,0 +1,187 @@
+"""Caches of transformers, each on small pipelines: they skip work, forget it after a call, and are refused in words."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from autotune.errors import UnfitError
+from autotune.probes.machine import Machine
+from autotune.search.assemble import assemble, build, choices_of
+from autotune.search.knobs import cache_dit, feature_cache, hook_caches, magcache
+from autotune.search.recipe import Recipe
+
+from .small import Counted, Small, small
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+# torch, diffusers and transformers warn of each other's ways, which the processes of trials do not turn into errors
+pytestmark = pytest.mark.filterwarnings("ignore")
+
+
+@pytest.fixture(scope="module")
+def written(tmp_path_factory: pytest.TempPathFactory, machine: Machine) -> Callable[[str], Small]:
+    folder: Path = tmp_path_factory.mktemp("architectures")
+    made: dict[str, Small] = {}
+
+    def write(name: str) -> Small:
+        if name not in made:
+            made[name] = small(name, folder, machine)
+        return made[name]
+
+    return write
+
+
+def cached(choice: str) -> Recipe:
+    return Recipe(turned={"feature_cache": choice})
+
+
+SKIPPED = {
+    "flux": ["first_block_0.08", "pab_246", "fastercache", "magcache_0.06", "taylorseer_5", "cache_dit_0.24"],
+    "wan": ["first_block_0.2", "taylorseer_5", "taylorseer_lite_5", "seacache_0.25", "cache_dit_taylor_0.24"],
+    "ltx": ["first_block_0.2", "pab_246", "magcache_0.12", "taylorseer_5", "cache_dit_0.24"],
+    **{name: ["cache_dit_0.24"] for name in ("sd3", "pixart", "sana")},
+}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "choice"), [(name, choice) for name in SKIPPED for choice in SKIPPED[name]])
+def test_a_cache_skips_work_and_starts_anew_with_each_call(
+    name: str, choice: str, written: Callable[[str], Small], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each = written(name)
+    if choice.startswith("cache_dit"):
+        pytest.importorskip("cache_dit")
+    assert feature_cache.refuses(choice, each.setting) is None
+    _whatever_the_threshold(choice, monkeypatch)
+    plain = assemble(Recipe(), each.bench)
+    counted = Counted(plain.transformer, monkeypatch).during()
+    unmodified = each.image(pipe=plain)
+    all_of_it = next(counted)
+    pipe = assemble(cached(choice), each.bench)
+    next(counted)
+    images = [each.image(pipe=pipe)]
+    some_of_it = next(counted)
+    images.append(each.image(pipe=pipe))
+    assert next(counted) == some_of_it < 0.95 * all_of_it
+    assert np.array_equal(*images)
+    assert np.isfinite(images[0]).all()
+    assert np.abs(images[0] - unmodified).max() > 0
+    assert np.array_equal(each.image(), unmodified), "it changed other pipelines of its class"
+
+
+def _whatever_the_threshold(choice: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random weights change more from step to step than trained ones: let every change pass for a small one."""
+    if choice.startswith("first_block"):
+        monkeypatch.setitem(hook_caches.HOOK_CACHES, choice, hook_caches._first_block(9.0))
+    if choice.startswith("cache_dit"):
+        own = cache_dit.DUAL_BLOCK_CACHES[choice]
+        monkeypatch.setitem(cache_dit.DUAL_BLOCK_CACHES, choice, replace(own, threshold=9.0))
+
+
+def test_without_guidance_every_step_is_cached_alike(
+    written: Callable[[str], Small], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("cache_dit")
+    _whatever_the_threshold("cache_dit_0.24", monkeypatch)
+    each = written("wan").with_workload(guidance=1.0)
+    plain = assemble(Recipe(), each.bench)
+    counted = Counted(plain.transformer, monkeypatch).during()
+    pipe = assemble(cached("cache_dit_0.24"), each.bench)
+    next(counted)
+    each.image(pipe=pipe)
+    attention_and_block = 3  # two kinds of attention in a block
+    warm_up, skipped_at_most = cache_dit.WARM_UP_STEPS, 4
+    whole = warm_up + 1 + (12 - warm_up - 1) // (skipped_at_most + 1)
+    assert next(counted) <= attention_and_block * (3 * (whole + 1) + 1 * (12 - whole))
+    assert feature_cache.refuses("pab_246", each.setting) is None
+    assert not np.array_equal(each.image(cached("pab_246")), each.image())
+
+
+def test_magcache_is_calibrated_once_for_a_model_and_a_workload(written: Callable[[str], Small]) -> None:
+    each = written("flux").with_workload(steps=11)
+    build(cached("magcache_0.06"), each.bench)
+    file = magcache._file(each.bench)
+    ratios = json.loads(file.read_text())
+    assert len(ratios) == 11
+    assert ratios[0] == 1.0
+    assert all(0.2 < ratio < 5 for ratio in ratios)
+    before = file.stat()
+    pipe = assemble(cached("magcache_0.12"), each.bench)
+    assert file.stat() == before
+    assert pipe.transformer._cache_config.num_inference_steps == 11
+    assert magcache._file(each.with_workload(steps=12).bench) != file
+    assert not list(file.parent.glob(".draft-*"))
+
+
+def test_what_would_be_skipped_nowhere_is_an_error(
+    written: Callable[[str], Small], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    each = written("flux")
+    monkeypatch.setattr(hook_caches, "ATTENTION_NAMES", ["no_such_module"])
+    with pytest.raises(UnfitError, match="found nothing to skip in a FluxTransformer2DModel"):
+        assemble(cached("taylorseer_5"), each.bench)
+
+
+REFUSED = [
+    ("sd", "first_block_0.08", {}, "takes none of diffusers' caches"),
+    ("sd3", "taylorseer_5", {}, "SD3Transformer2DModel takes none"),
+    ("sana", "magcache_0.06", {}, "SanaTransformer2DModel takes none"),
+    ("pixart", "deepcache_2", {}, "DeepCache is for a UNet2DConditionModel"),
+    ("wan", "pab_246", {}, "in two calls"),
+    ("wan", "fastercache", {}, "in two calls"),
+    ("flux", "seacache_0.25", {}, "does not tell the cache its sigma"),
+    ("ltx", "seacache_0.25", {}, "does not tell the cache its sigma"),
+    ("wan", "text_kv", {}, "only NucleusMoEImageTransformer2DModel"),
+    ("flux", "first_block_0.08", {"steps": 4}, "with 4 steps"),
+    ("sdxl", "cache_dit_0.24", {}, "no adapter for a StableDiffusionXLPipeline"),
+]
+
+
+@pytest.mark.parametrize(("name", "choice", "workload", "reason"), REFUSED)
+def test_a_cache_that_would_do_nothing_or_harm_is_refused(
+    name: str, choice: str, workload: dict[str, Any], reason: str, written: Callable[[str], Small]
+) -> None:
+    if choice.startswith("cache_dit"):
+        pytest.importorskip("cache_dit")
+    assert reason in (feature_cache.refuses(choice, written(name).with_workload(**workload).setting) or "")
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "denoiser", "choice", "reason"),
+    [
+        ("FluxKontextPipeline", "FluxTransformer2DModel", "first_block_0.2", "no cache_context"),
+        ("Flux2KleinPipeline", "Flux2Transformer2DModel", "first_block_0.2", "of different kinds"),
+        ("LTX2Pipeline", "LTX2VideoTransformer3DModel", "magcache_0.06", "how to skip a LTX2VideoTransformerBlock"),
+        ("QwenImagePipeline", "QwenImageTransformer2DModel", "pab_246", None),
+        ("CogView4Pipeline", "CogView4Transformer2DModel", "pab_246", "in two calls"),
+        ("CogVideoXPipeline", "CogVideoXTransformer3DModel", "fastercache", None),
+        ("NucleusMoEImagePipeline", "NucleusMoEImageTransformer2DModel", "text_kv", None),
+    ],
+)
+def test_classes_are_judged_by_their_source(
+    pipeline: str, denoiser: str, choice: str, reason: str | None, written: Callable[[str], Small]
+) -> None:
+    setting = written("flux").setting
+    transformer = setting.card.denoiser.model_copy(update={"class_name": denoiser})
+    card = setting.card.model_copy(update={"pipeline_class": pipeline, "components": (transformer,)})
+    found = feature_cache.refuses(choice, replace(setting, card=card))
+    assert found is None if reason is None else reason in (found or "")
+
+
+def test_a_missing_library_is_said(written: Callable[[str], Small]) -> None:
+    setting = written("flux").setting
+    software = setting.machine.software.model_copy(update={"versions": {}})
+    bare = replace(setting, machine=setting.machine.model_copy(update={"software": software}))
+    assert "pip install 'autotune-diffusers[cache]'" in (feature_cache.refuses("cache_dit_0.08", bare) or "")
+
+
+def test_every_choice_has_a_source() -> None:
+    assert all(cache.source for cache in hook_caches.HOOK_CACHES.values())
+    assert choices_of(cached("text_kv"))["feature_cache"] not in feature_cache.FEATURE_CACHE.lossy
