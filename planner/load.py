@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import ValidationError
@@ -11,6 +12,7 @@ from pydantic import ValidationError
 from ..errors import AutotuneError, UsageError
 from ..probes.software import probe_software
 from ..search.assemble import assemble, calls
+from ..search.compiled import is_compiled, recall
 from ..search.knobs import Bench
 from ..search.pipeline import call_arguments
 from ..search.recipe import UNMODIFIED
@@ -20,6 +22,7 @@ from .choose import Answer, Wish, said_environment
 from .client import plan
 
 if TYPE_CHECKING:
+    from ..search.recipe import Recipe
     from ..search.workload import Workload
 
 log = logging.getLogger("autotune")
@@ -77,7 +80,8 @@ def load(model: str, *, max_memory_bytes: int | None = None, **workload: float) 
     if answer:
         try:
             recipe, scope = answer.plan.recipe, answer.plan.scope
-            bench = _bench(found, scope.workload, scope.device)
+            bench = _bench(found, scope.workload, scope.device, scope.machine)
+            _recall(recipe, bench)
             return TunedPipeline(assemble(recipe, bench), answer, {**answer.call, **calls(recipe, bench)})
         except Exception as error:  # noqa: BLE001 - whatever a library that has changed says, the app gets its pipeline
             log.warning(
@@ -124,7 +128,15 @@ def _started_otherwise(answer: Answer) -> str:
     return f"start the program with {said_environment(lacking)}; all else of the plan is applied."
 
 
-def _bench(model: Model, workload: Workload, device: str) -> Bench:
+def _recall(recipe: Recipe, bench: Bench) -> None:
+    """Hand inductor what the tuner has compiled, so that the app's first call need not."""
+    if is_compiled(recipe):
+        from torch._inductor.runtime.cache_dir_utils import cache_dir as inductor_folder
+
+        recall(recipe, bench, Path(inductor_folder()))
+
+
+def _bench(model: Model, workload: Workload, device: str, machine: str = "") -> Bench:
     return Bench(
         card=model.card,
         workload=workload,
@@ -132,4 +144,5 @@ def _bench(model: Model, workload: Workload, device: str) -> Bench:
         artifacts=cache_dir(make=False) / "artifacts",
         software=probe_software().key,
         calibration_prompts=model.calibration_prompts,
+        machine=machine,
     )

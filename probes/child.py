@@ -42,17 +42,25 @@ class Answer:
     """What went wrong, to be put behind a subject: "did not answer within 5 s"."""
 
 
-def ask_child(module: str, timeout_s: float, pythonpath: Sequence[Path] = ()) -> Answer:
+def ask_child(module: str, timeout_s: float, pythonpath: Sequence[Path] = (), arguments: Sequence[str] = ()) -> Answer:
     """Run `module` in a process of its own and return its last line of output, or what went wrong.
 
     The process and what it has started are ended on every way out. A process that hangs inside the kernel cannot
     be ended; it is left behind, and this returns all the same.
 
-    pythonpath: folders where the child looks for modules before it looks anywhere else.
+    pythonpath: folders where the child looks for modules before it looks anywhere else; arguments: what follows the
+    time limit on its command line.
     """
     try:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", module, str(timeout_s)],  # -P: no module out of the working directory
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                module,
+                str(timeout_s),
+                *arguments,
+            ],  # -P: no module out of the working directory
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,

@@ -7,16 +7,15 @@ from __future__ import annotations
 
 import ast
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from typing import Any
 
 FOLDERS = ("hooks", "models", "pipelines")
+DISPATCHER = b"dispatch_attention_fn("
 DECLARATION = re.compile(rb"^class (\w+)\b", re.MULTILINE)
 
 
@@ -27,7 +26,9 @@ class Abilities:
     repeated_blocks: the classes of the blocks that it names as repeated (`_repeated_blocks`), whole_blocks: of those
     that must stay undivided (`_no_split_modules`); bases and methods: with the inherited ones; parameters: of a
     pipeline's `__call__`, or of a model's `forward`; groups: whether it supports group offloading; contexts: by what
-    names a pipeline tells its denoiser's caches which half of guidance a call of it is (`cache_context`).
+    names a pipeline tells its denoiser's caches which half of guidance a call of it is (`cache_context`); attributes:
+    what is set on `self` when one is made, with the value where it is a literal, else None; dispatches: whether its
+    attention asks diffusers' dispatcher which kernel to take.
     """
 
     repeated_blocks: tuple[str, ...] = ()
@@ -37,6 +38,8 @@ class Abilities:
     parameters: frozenset[str] = frozenset()
     groups: bool = True
     contexts: frozenset[str] = frozenset()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    dispatches: bool = False
 
 
 UNKNOWN = Abilities()
@@ -48,10 +51,11 @@ def abilities(class_name: str) -> Abilities:
     file = _files().get(class_name)
     if file is None:
         return UNKNOWN
-    tree = ast.parse(file.read_bytes())
+    text = file.read_bytes()
+    tree = ast.parse(text)
     [found] = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name][:1]
     names = [base.id for base in found.bases if isinstance(base, ast.Name) and base.id != class_name]
-    return _joined(_own(found), names)
+    return _joined(replace(_own(found), dispatches=DISPATCHER in text), names)
 
 
 def says(class_name: str, pattern: str) -> bool:
@@ -71,6 +75,8 @@ def _joined(own: Abilities, bases: list[str]) -> Abilities:
         parameters=next((each.parameters for each in all_of if each.parameters), frozenset()),
         groups=all(each.groups for each in all_of),
         contexts=next((each.contexts for each in all_of if each.contexts), frozenset()),
+        attributes={name: value for each in reversed(all_of) for name, value in each.attributes.items()},
+        dispatches=any(each.dispatches for each in all_of),
     )
 
 
@@ -93,6 +99,7 @@ def _own(found: ast.ClassDef) -> Abilities:
         parameters=frozenset(argument.arg for argument in arguments),
         groups=fields.get("_supports_group_offloading") is not False,
         contexts=frozenset(_contexts(found)),
+        attributes=dict(_set_on_self(methods["__init__"])) if "__init__" in methods else {},
     )
 
 
@@ -102,6 +109,15 @@ def _contexts(found: ast.ClassDef) -> Iterator[str]:
         if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) and node.func.attr == "cache_context":
             names = [*node.args[:1], *(each.value for each in node.keywords if each.arg == "name")]
             yield from (str(_value(name) or ast.unparse(name)) for name in names)
+
+
+def _set_on_self(method: ast.FunctionDef) -> Iterator[tuple[str, Any]]:
+    """Yield what a method assigns to attributes of `self`."""
+    for node in ast.walk(method):
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Attribute) and ast.unparse(target.value) == "self":
+                    yield target.attr, _value(node.value)
 
 
 def _value(node: ast.expr) -> Any:

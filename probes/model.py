@@ -62,7 +62,11 @@ class ModelCard(Value):
 
     def has(self, component: str) -> bool:
         """Return whether the pipeline has that component."""
-        return any(each.name == component for each in self.components)
+        return self.component(component) is not None
+
+    def component(self, name: str) -> Component | None:
+        """Return the component of that name, None where the pipeline has none."""
+        return next((each for each in self.components if each.name == name), None)
 
 
 def read_model(folder: Path, name: str | None = None) -> ModelCard:

@@ -36,7 +36,10 @@ KNOWN_GOOD: tuple[tuple[dict[str, Choice], str], ...] = (
     ({"precision": "bf16"}, "https://huggingface.co/docs/diffusers/optimization/fp16"),
     ({"precision": "bf16", "offload": "model"}, "https://huggingface.co/docs/diffusers/optimization/memory"),
     ({"precision": "bf16", "quantization": "bnb_nf4", "offload": "model"}, "hf quantization backends on Flux"),
-    ({"precision": "bf16", "offload": "group"}, "https://huggingface.co/docs/diffusers/optimization/memory"),
+    (
+        {"precision": "bf16", "offload": "group_leaf_stream"},
+        "https://huggingface.co/docs/diffusers/optimization/memory",
+    ),
 )
 """Choices, and where they are known from."""
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from .knobs import gguf, quanto
+from .knobs.attention import HALF
 from .knobs.cache_dit import DUAL_BLOCK_CACHES
-from .knobs.compile import CUDA_MODES
 from .knobs.deepcache import INTERVALS
+from .knobs.inductor import MODES
 from .knobs.magcache import THRESHOLDS
+from .knobs.offload import BY_LAYER, DISK, STREAMS
 
 if TYPE_CHECKING:
     from .knobs import Choices
@@ -32,6 +34,7 @@ class Rule:
     shows: bool = True
 
 
+WHOLE = {"full", *MODES}
 QUANTIZATIONS = ("quantization", "text_encoder_quantization", "vae_quantization")
 
 
@@ -96,7 +99,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "cache_dit_or_group_offload",
-        lambda c: c["feature_cache"] in DUAL_BLOCK_CACHES and c["offload"] in {"group", "sequential"},
+        lambda c: c["feature_cache"] in DUAL_BLOCK_CACHES and c["offload"] in BY_LAYER,
         because="cache-dit puts other modules in the place of the blocks, which the hooks of offload do not find",
         source="cache_dit 1.5, cache_adapter.py: 'still can't fully compatible with group offloading'",
     ),
@@ -114,9 +117,57 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "offload_or_full_compile",
-        lambda c: c["compile"] in {"full", *CUDA_MODES} and c["offload"] != "none",
+        lambda c: c["compile"] in WHOLE and c["offload"] != "none",
         because="offload hooks break the one graph of a full compilation; regional compilation goes with them",
         source="https://huggingface.co/docs/diffusers/optimization/speed-memory-optims; pytorch#150711",
+    ),
+    Rule(
+        "offload_or_vae_compile",
+        lambda c: c["vae_compile"] is True and c["offload"] in BY_LAYER,
+        because="offload hooks every layer of the decoder, and a hook ends the graph that is being compiled",
+        source="diffusers 0.42, hooks/group_offloading.py: torch.compiler.disable; counted by a test",
+    ),
+    Rule(
+        "streams_or_tiles",
+        lambda c: c["offload"] in STREAMS and c["vae_tiling"] == "tiling",
+        because="streams learn in the first call which layer follows which, and tiles run the layers again and again",
+        source="diffusers 0.42, models/modeling_utils.py: the warning of enable_group_offload",
+    ),
+    Rule(
+        "torchao_or_disk",
+        lambda c: c["offload"] == DISK and any(str(c[name]).startswith("torchao") for name in QUANTIZATIONS),
+        because="the tensors of torchao cannot be written to the files from which weights are read",
+        source="diffusers 0.42, hooks/group_offloading.py: _check_disk_offload_torchao",
+    ),
+    Rule(
+        "openvino_compiles_the_decoder",
+        lambda c: c["compile"] == "openvino" and c["vae_compile"] is True,
+        because="OpenVINO runs the decoder too, so that inductor would compile what is never called",
+        source="search/knobs/openvino: vae.decode is one of its graphs",
+    ),
+    Rule(
+        "openvino_decodes_at_once",
+        lambda c: c["compile"] == "openvino" and c["vae_tiling"] != "none",
+        because="OpenVINO's graph takes the whole latent of a batch, and has neither tiles nor slices",
+        source="search/knobs/openvino: vae.decode is one static graph",
+    ),
+    Rule(
+        "shapes_are_inductors",
+        lambda c: c["compile_shapes"] != "automatic" and c["compile"] in {"none", "openvino"},
+        because="compile_shapes is told to inductor, which compiles nothing of the denoiser here",
+        source="by definition",
+    ),
+    Rule(
+        "flex_is_compiled",
+        lambda c: c["attention"] == "flex" and c["compile"] == "none",
+        because="without inductor, flex attention writes out every score, which is slower than attention ever was",
+        source="torch 2.13, nn/attention/flex_attention.py: its warning",
+    ),
+    Rule(
+        "kernels_in_half_precision",
+        lambda c: c["attention"] in HALF and c["precision"] in {"fp32", "tf32"},
+        because="this kernel computes in bf16 and fp16 only",
+        source="diffusers 0.42, models/attention_dispatch.py: _check_qkv_dtype_bf16_or_fp16",
     ),
     Rule(
         "bnb_4bit_or_sequential_offload",
@@ -132,7 +183,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "quanto_or_group_offload",
-        lambda c: _any_quantized(c, *quanto.KINDS) and c["offload"] == "group",
+        lambda c: _any_quantized(c, *quanto.KINDS) and str(c["offload"]).startswith("group"),
         because="group offload moves the data of parameters, and quanto's tensors keep theirs elsewhere",
         source="https://github.com/huggingface/diffusers/issues/12610",
     ),

@@ -96,6 +96,7 @@ class Task:
             artifacts=str(self.artifacts),
             compiled=str(compiled),
             software=self.machine.software.key,
+            machine=self.machine.fingerprint,
             calibration_prompts=self.calibration_prompts,
         )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from .allocator import ALLOCATOR
 from .attention import ATTENTION
 from .compile import COMPILE
+from .compile_shapes import COMPILE_SHAPES
 from .feature_cache import FEATURE_CACHE
 from .fuse_qkv import FUSE_QKV
 from .guidance import GUIDANCE_CUTOFF
@@ -17,8 +18,10 @@ from .quantization import QUANTIZATION
 from .text_encoder_quantization import TEXT_ENCODER_QUANTIZATION
 from .threads import THREADS
 from .tome import TOME_RATIO
+from .vae_compile import VAE_COMPILE
 from .vae_precision import VAE_PRECISION
 from .vae_quantization import VAE_QUANTIZATION
+from .vae_tiling import VAE_TILING
 
 KNOBS: tuple[Knob, ...] = (
     PRECISION,
@@ -34,9 +37,12 @@ KNOBS: tuple[Knob, ...] = (
     VAE_QUANTIZATION,
     TOME_RATIO,
     FEATURE_CACHE,
+    VAE_TILING,
     OFFLOAD,
+    COMPILE_SHAPES,
     COMPILE,
     GUIDANCE_CUTOFF,
+    VAE_COMPILE,
 )
 
 __all__ = ["KNOBS", "Bench", "Choices", "Knob", "Setting"]

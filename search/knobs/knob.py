@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ...probes.attention import attention_kernels
 from ...probes.machine import Machine
 from ...probes.model import ModelCard
 from ...probes.software import Software
@@ -19,12 +20,17 @@ Choices = Mapping[str, Choice]
 
 @dataclass(frozen=True)
 class Setting:
-    """What a choice is judged by before anything runs: this machine, this model, this workload."""
+    """What a choice is judged by before anything runs: this machine, this model, this workload.
+
+    kernels: says why each attention kernel cannot be used on a device. It takes seconds and is asked only for a
+    denoiser that has the choice.
+    """
 
     machine: Machine
     card: ModelCard
     workload: Workload
     device: str
+    kernels: Callable[[str], Mapping[str, str]] = attention_kernels
 
     def lacks(self, library: str, extra: str) -> str | None:
         """Return the sentence that says that `library` is not installed, None where it is."""
@@ -49,7 +55,8 @@ class Bench:
     """Where a pipeline is put together: what a knob may use while it is turned.
 
     `artifacts` is a folder for what takes long to make and can be used again, such as converted models;
-    `software` is the key of the library versions, without which an artifact is worth nothing.
+    `software` is the key of the library versions, without which an artifact is worth nothing, and `machine` the
+    fingerprint of this one, for which code is compiled.
     """
 
     card: ModelCard
@@ -58,6 +65,7 @@ class Bench:
     artifacts: Path
     software: str
     calibration_prompts: tuple[str, ...]
+    machine: str = ""
 
 
 def _accepts(choice: Choice, setting: Setting) -> str | None:

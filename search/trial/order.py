@@ -26,6 +26,7 @@ class Order(Value):
     artifacts: str
     compiled: str
     software: str
+    machine: str
     calibration_prompts: tuple[str, ...]
 
     def bench(self) -> Bench:
@@ -37,4 +38,5 @@ class Order(Value):
             artifacts=Path(self.artifacts),
             software=self.software,
             calibration_prompts=self.calibration_prompts,
+            machine=self.machine,
         )

@@ -26,6 +26,15 @@ def test_a_model_is_what_its_source_says(name: str) -> None:
         assert (method in read.methods) is hasattr(real, method)
 
 
+def test_what_its_methods_set_and_whether_it_dispatches() -> None:
+    assert {"decoder", "use_tiling"} <= abilities("AutoencoderKL").attributes.keys()
+    assert abilities("AutoencoderKLWan").attributes["tile_sample_min_height"] == 256
+    assert "use_tiling" not in abilities("AsymmetricAutoencoderKL").attributes
+    assert "decoder" not in abilities("ConsistencyDecoderVAE").attributes
+    dispatching = {name: abilities(name).dispatches for name in DENOISERS}
+    assert dispatching == {name: name.startswith(("Flux", "Wan")) for name in DENOISERS}
+
+
 @pytest.mark.parametrize("name", ["StableDiffusionPipeline", "StableDiffusionXLPipeline", "WanPipeline", "LTXPipeline"])
 def test_a_pipeline_takes_what_its_source_says(name: str) -> None:
     real = getattr(importlib.import_module("diffusers"), name)

@@ -16,6 +16,7 @@ from autotune.probes.model import Component, ModelCard
 from autotune.search import knobs
 from autotune.search.assemble import choices_of
 from autotune.search.knobs import KNOBS, Setting
+from autotune.search.knobs.offload import OFFLOAD
 from autotune.search.portfolio import KNOWN_GOOD, PROMISING, portfolio, promise
 from autotune.search.recipe import UNMODIFIED, Recipe
 from autotune.search.rules import RULES, refusal
@@ -34,13 +35,21 @@ BREAKS = {
     "openvino_fuses_itself": {"fuse_qkv": True, "compile": "openvino"},
     "openvino_knows_deepcache_alone": {"compile": "openvino", "feature_cache": "first_block_0.08"},
     "counted_steps_or_guidance_cutoff": {"feature_cache": "magcache_0.06", "guidance_cutoff": 0.5},
-    "cache_dit_or_group_offload": {"feature_cache": "cache_dit_0.24", "offload": "group"},
+    "cache_dit_or_group_offload": {"feature_cache": "cache_dit_0.24", "offload": "group_leaf"},
     "openvino_lays_out_memory": {"compile": "openvino", "memory_format": "channels_last"},
     "openvino_allocates_itself": {"compile": "openvino", "huge_pages": True},
-    "offload_or_full_compile": {"compile": "full", "offload": "group"},
+    "offload_or_full_compile": {"compile": "full", "offload": "group_block"},
+    "offload_or_vae_compile": {"vae_compile": True, "offload": "group_leaf"},
+    "streams_or_tiles": {"vae_tiling": "tiling", "offload": "group_leaf_stream"},
+    "torchao_or_disk": {"quantization": "torchao_int8_weight_only", "offload": "group_disk"},
+    "openvino_compiles_the_decoder": {"compile": "openvino", "vae_compile": True},
+    "openvino_decodes_at_once": {"compile": "openvino", "vae_tiling": "tiling"},
+    "shapes_are_inductors": {"compile_shapes": "dynamic"},
+    "flex_is_compiled": {"attention": "flex"},
+    "kernels_in_half_precision": {"attention": "flash"},
     "bnb_4bit_or_sequential_offload": {"quantization": "bnb_nf4", "offload": "sequential"},
     "gguf_or_sequential_offload": {"text_encoder_quantization": "gguf_q8_0", "offload": "sequential"},
-    "quanto_or_group_offload": {"quantization": "quanto_int8", "offload": "group"},
+    "quanto_or_group_offload": {"quantization": "quanto_int8", "offload": "group_leaf"},
     "torchao_kernels_of_bf16": {"quantization": "torchao_fp8_dynamic_row", "precision": "fp16"},
     "vae_keeps_what_there_is": {"vae_precision": "fp32"},
     "openvino_has_its_own_precision": {"vae_precision": "fp32", "precision": "bf16", "compile": "openvino"},
@@ -50,16 +59,24 @@ KEEPS = {
     "openvino_takes_plain_weights": {"compile": "openvino", "quantization": "nncf_int8"},
     "openvino_or_offload": {"compile": "openvino"},
     "fuse_before_quantizing": {"fuse_qkv": True, "precision": "bf16"},
-    "fused_projections_bring_their_processor": {"fuse_qkv": True, "attention": "cudnn"},
+    "fused_projections_bring_their_processor": {"fuse_qkv": True, "attention": "native_flash"},
     "openvino_fuses_itself": {"fuse_qkv": True, "compile": "full"},
     "openvino_knows_deepcache_alone": {"compile": "openvino", "feature_cache": "deepcache_3"},
     "counted_steps_or_guidance_cutoff": {"feature_cache": "first_block_0.2", "guidance_cutoff": 0.5},
     "cache_dit_or_group_offload": {"feature_cache": "cache_dit_0.24", "offload": "model"},
     "openvino_lays_out_memory": {"compile": "regional", "memory_format": "channels_last"},
     "openvino_allocates_itself": {"compile": "full", "huge_pages": True},
-    "offload_or_full_compile": {"compile": "regional", "offload": "group"},
+    "offload_or_full_compile": {"compile": "regional", "offload": "group_block"},
+    "offload_or_vae_compile": {"vae_compile": True, "offload": "model"},
+    "streams_or_tiles": {"vae_tiling": "tiling", "offload": "group_leaf"},
+    "torchao_or_disk": {"quantization": "torchao_int8_weight_only", "offload": "group_leaf"},
+    "openvino_compiles_the_decoder": {"compile": "regional", "vae_compile": True},
+    "openvino_decodes_at_once": {"compile": "regional", "vae_tiling": "tiling"},
+    "shapes_are_inductors": {"compile": "regional", "compile_shapes": "dynamic"},
+    "flex_is_compiled": {"attention": "flex", "compile": "regional"},
+    "kernels_in_half_precision": {"attention": "flash", "precision": "bf16"},
     "bnb_4bit_or_sequential_offload": {"quantization": "bnb_nf4", "offload": "model"},
-    "gguf_or_sequential_offload": {"text_encoder_quantization": "gguf_q8_0", "offload": "group"},
+    "gguf_or_sequential_offload": {"text_encoder_quantization": "gguf_q8_0", "offload": "group_leaf"},
     "quanto_or_group_offload": {"quantization": "quanto_int8", "offload": "model"},
     "torchao_kernels_of_bf16": {"quantization": "torchao_fp8_dynamic_row", "precision": "bf16"},
     "vae_keeps_what_there_is": {"vae_precision": "fp32", "precision": "fp16"},
@@ -140,7 +157,7 @@ def test_a_gpu_has_offload_and_no_openvino(machine: Machine) -> None:
         unified_memory=False,
     )
     space = space_for(setting_of(machine.model_copy(update={"accelerators": (old,)}), device="cuda"))
-    assert set(space.choices["offload"]) == {"none", "model", "group", "sequential"}
+    assert set(space.choices["offload"]) == set(OFFLOAD.choices)
     assert "openvino" not in space.choices["compile"]
     assert "has 6.1" in space.refused["precision", "bf16"]
 

@@ -1,0 +1,128 @@
+"""What inductor compiles: regions of every kind of denoiser, each class of block once, and the decoder by itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+
+from autotune.errors import UnfitError
+from autotune.probes.classes import _files, abilities
+from autotune.probes.model import read_model
+from autotune.search.assemble import assemble
+from autotune.search.knobs import KNOBS, Bench, Setting
+from autotune.search.knobs.inductor import compile_regions, compile_whole, regions_of
+from autotune.search.pipeline import call_pipeline
+from autotune.search.recipe import UNMODIFIED, Recipe
+from autotune.search.verify.architectures import ARCHITECTURES, Architecture
+
+if TYPE_CHECKING:
+    from autotune.probes.machine import Machine
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # torch and transformers warn of each other's ways
+
+KNOB_OF = {knob.name: knob for knob in KNOBS}
+BLOCKS = {
+    # blocks, and how many kinds of them inductor must compile: the last of sd3 leaves out what nobody reads
+    "sd": (3, 2),
+    "sdxl": (6, 2),
+    "flux": (4, 2),
+    "sd3": (3, 2),
+    "pixart": (3, 1),
+    "sana": (3, 1),
+    "wan": (3, 1),
+    "ltx": (3, 1),
+}
+
+
+@pytest.fixture(params=ARCHITECTURES, ids=lambda each: each.name)
+def architecture(request: pytest.FixtureRequest) -> Architecture:
+    chosen: Architecture = request.param
+    return chosen
+
+
+@pytest.fixture
+def small(architecture: Architecture, tmp_path: Path) -> Bench:
+    card = read_model(architecture.write(tmp_path / "model"))
+    workload = architecture.workload.model_copy(update={"steps": 2})
+    return Bench(card, workload, "cpu", tmp_path / "artifacts", "s", ("a red circle",))
+
+
+def test_every_block_is_compiled_and_each_kind_once(architecture: Architecture, small: Bench) -> None:
+    """The graphs of all layers come from few compilations; `eager` takes no C++ compiler, and is counted the same."""
+    import torch
+    from torch._dynamo.utils import counters
+
+    pipe = assemble(UNMODIFIED, small)
+    plain = np.asarray(call_pipeline(pipe, small.workload, "a red circle", 3, output_type="np"))
+    torch._dynamo.reset()
+    counters.clear()
+    ran: list[str] = []
+
+    def compiled(self: torch.nn.Module, **how: object) -> None:
+        ran.append(type(self).__name__)
+        self._compiled_call_impl = torch.compile(self._call_impl, backend="eager", **how)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.nn.Module, "compile", compiled)
+        component = small.card.denoiser
+        compile_regions(getattr(pipe, component.name), component.class_name, "static")
+    found = np.asarray(call_pipeline(pipe, small.workload, "a red circle", 3, output_type="np"))
+    assert set(ran) == set(regions_of(component.class_name))
+    assert (len(ran), counters["stats"]["unique_graphs"]) == BLOCKS[architecture.name]
+    assert not counters["graph_break"]
+    assert np.abs(found - plain).max() < 1e-4
+
+
+def test_every_transformer_of_diffusers_has_regions() -> None:
+    """A new version brings new classes: those that name no blocks are to be looked at."""
+    unknown = {
+        name
+        for name, file in _files().items()
+        if file.parent.name == "transformers" and name.endswith("Model") and "ModelMixin" in abilities(name).bases
+        if not regions_of(name)
+    }
+    assert unknown <= {"TransformerTemporalModel"}
+
+
+def test_a_denoiser_without_blocks_is_unfit() -> None:
+    import torch
+
+    with pytest.raises(UnfitError, match="has no JointTransformerBlock"):
+        compile_regions(torch.nn.Linear(1, 1), "SD3Transformer2DModel", "automatic")
+
+
+@pytest.mark.parametrize(("shapes", "graphs"), [("automatic", 2), ("static", 3), ("dynamic", 1)])
+def test_shapes_decide_how_often_is_compiled(shapes: str, graphs: int) -> None:
+    import torch
+    from torch._dynamo.utils import counters
+
+    torch._dynamo.reset()
+    counters.clear()
+    layer = torch.nn.Linear(8, 8)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch, "compile", torch.compile)
+        original = torch.nn.Module.compile
+        patch.setattr(torch.nn.Module, "compile", lambda self, **how: original(self, **how, backend="eager"))
+        compile_whole(layer, None, shapes)
+    for size in (3, 4, 5):
+        layer(torch.zeros(size, 8))
+    assert counters["stats"]["unique_graphs"] == graphs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("turned", [{"compile": "regional"}, {"vae_compile": True}, {"compile": "full"}], ids=str)
+def test_compiled_images_are_the_same(
+    architecture: Architecture, small: Bench, machine: Machine, turned: dict[str, str | bool]
+) -> None:
+    setting = Setting(machine, small.card, small.workload, "cpu")
+    reasons = [KNOB_OF[name].refuses(choice, setting) for name, choice in turned.items()]
+    if any(reasons):
+        pytest.skip(f"{architecture.name}: {reasons}")
+    images = [
+        np.asarray(call_pipeline(assemble(recipe, small), small.workload, "a red circle", 3, output_type="np"))
+        for recipe in (UNMODIFIED, Recipe(turned=dict(turned)))
+    ]
+    assert np.abs(images[0] - images[1]).max() < 1e-3
