@@ -99,12 +99,15 @@ def test_shapes_decide_how_often_is_compiled(shapes: str, graphs: int) -> None:
     import torch
     from torch._dynamo.utils import counters
 
+    class Layer(torch.nn.Module):
+        def forward(self, rows: torch.Tensor) -> torch.Tensor:
+            return rows.sin() + 1
+
     torch._dynamo.reset()
     counters.clear()
-    layer = torch.nn.Linear(8, 8)
+    layer = Layer()
+    original = torch.nn.Module.compile
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(torch, "compile", torch.compile)
-        original = torch.nn.Module.compile
         patch.setattr(torch.nn.Module, "compile", lambda self, **how: original(self, **how, backend="eager"))
         compile_whole(layer, None, shapes)
     for size in (3, 4, 5):
