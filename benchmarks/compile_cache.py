@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from autotune.planner.tune import Request, modules_of, task_of
+from autotune.planner.tune import Request, task_of
 from autotune.probes.machine import probe
 from autotune.search.compiled import file_of
 from autotune.search.recipe import Recipe
@@ -37,7 +37,7 @@ def main() -> None:
         if reason:
             sys.exit(reason)
         cold_s = []
-        with Template(modules_of(task)) as template:
+        with Template(task.modules) as template:
             for number in range(2):
                 order = task.order(recipe, Path(home) / f"inductor-{number}")
                 with template.fork() as process:

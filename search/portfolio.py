@@ -22,13 +22,13 @@ KNOWN_GOOD: tuple[tuple[dict[str, Choice], str], ...] = (
     ({"compile": "openvino", "precision": "bf16", "tome_ratio": 0.25}, "OpenVINO, a quarter of the tokens merged"),
     ({"compile": "openvino"}, "OpenVINO in fp32, where bf16 is emulated"),
     # GPU: the ladder of https://github.com/huggingface/diffusion-fast, and what fits small cards
-    ({"precision": "bf16", "compile": "full"}, "diffusion-fast: bf16 and torch.compile"),
+    ({"precision": "bf16", "compile": "full", "vae_compile": True}, "diffusion-fast: bf16 and torch.compile"),
     (
-        {"precision": "bf16", "compile": "full", "quantization": "torchao_int8_dynamic_wide"},
+        {"precision": "bf16", "compile": "full", "vae_compile": True, "quantization": "torchao_int8_dynamic_wide"},
         "diffusion-fast: and dynamic int8, where layers are wide",
     ),
     (
-        {"precision": "bf16", "compile": "full", "quantization": "torchao_fp8_dynamic_row"},
+        {"precision": "bf16", "compile": "full", "vae_compile": True, "quantization": "torchao_fp8_dynamic_row"},
         "https://github.com/sayakpaul/diffusers-torchao: fp8 by rows, from Ada on",
     ),
     ({"precision": "bf16", "compile": "regional"}, "https://huggingface.co/docs/diffusers/optimization/fp16"),
