@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from .task import Task
 
-BUILD_LIMIT_S = 600
+BUILD_LIMIT_S = 1800  # converting and quantizing a UNet of SD 1.5's size takes two busy cores about ten minutes
 LOAD_LIMIT_S = 600
 SCORE_LIMIT_S = 300
 CALL_LIMIT = 20  # a call may take this many times the baseline's, and CALL_FLOOR_S in any case
@@ -125,17 +125,24 @@ class IsolatedEvaluator:
 
     def opened(self, recipe: Recipe, deadline: float, facts: dict[str, Any]) -> TrialProcess:
         """Return a process with the recipe's pipeline loaded and warm; what it needs is built first, in another one."""
-        order = self.task.order(recipe, self._place(recipe, "compiled")).model_dump(mode="json")
-        if builds(recipe):
-            with self.template.fork() as process:
-                process.ask({"do": "build", "order": order}, self._limit(BUILD_LIMIT_S, deadline))
+        self.built(recipe, deadline)
         process = self._template(recipe).fork()
         try:
-            facts |= process.ask({"do": "load", "order": order}, self._limit(LOAD_LIMIT_S, deadline))
+            facts |= process.ask({"do": "load", "order": self._order(recipe)}, self._limit(LOAD_LIMIT_S, deadline))
         except BaseException:
             process.__exit__()
             raise
         return process
+
+    def built(self, recipe: Recipe, deadline: float) -> None:
+        """Make the artifacts that a recipe needs and that are not there yet, in a process that ends with it."""
+        if builds(recipe):
+            with self.template.fork() as process:
+                command = {"do": "build", "order": self._order(recipe)}
+                process.ask(command, self._limit(BUILD_LIMIT_S, deadline))
+
+    def _order(self, recipe: Recipe) -> dict[str, Any]:
+        return self.task.order(recipe, self._place(recipe, "compiled")).model_dump(mode="json")
 
     def _template(self, recipe: Recipe) -> Template:
         """Return the template that was started as the recipe asks, which for nearly all is the plain one."""

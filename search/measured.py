@@ -89,6 +89,7 @@ class Trial(Value):
     load_s: float | None = None
     cold_s: float | None = None
     peak_memory_bytes: int | None = None
+    weights_bytes: int | None = None
     quality: Quality | None = None
     started_at: str
     duration_s: float

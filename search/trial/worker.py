@@ -102,6 +102,7 @@ class Worker:
         from .. import compiled
         from ..assemble import assemble, calls
         from ..pipeline import call_pipeline
+        from .weights import weights_bytes
 
         prepared = self._prepared(order)
         self._memory.start(prepared.device)
@@ -114,7 +115,8 @@ class Worker:
         call_pipeline(self._pipe, prepared.workload, prepared.calibration_prompts[0], seed=0, **self._calls)
         called = time.perf_counter()
         compiled.keep(recipe, bench, folder)
-        return {"load_s": loaded - started, "cold_s": called - loaded, **self._peak()}
+        facts = {"load_s": loaded - started, "cold_s": called - loaded, **self._peak()}
+        return {**facts, "weights_bytes": weights_bytes(self._pipe)}
 
     def do_run(self, prompts: list[str], seeds: list[int], folder: str) -> dict[str, Any]:
         """Call the pipeline once a prompt; check each image and write it into the folder as SEED.png."""

@@ -1,9 +1,10 @@
 """OpenVINO: the text encoders, the denoiser and the VAE's decoding as static graphs, optionally quantized by NNCF.
 
 A part is converted from one real call of it, so that any pipeline's can be: the tensors of the call become inputs,
-everything else is fixed. Where guidance ends early, the denoiser is called with two batch sizes and has a graph for
-each; where features are cached, one for its whole and one for its shallow half. Converted graphs are artifacts: made
-once, in a process of their own, and read by every later trial and by the app.
+everything else is fixed. Where guidance ends early, the denoiser is called with two batch sizes: a small one has a
+graph for each, a large UNet one graph of one row for both. Where features are cached, there is a graph for its whole
+and one for its shallow half. Converted graphs are artifacts: made once, in a process of their own, and read by every
+later trial and by the app.
 
 Source: https://docs.openvino.ai (convert_model, CPU device, inference precision);
 https://docs.openvino.ai (NNCF post-training quantization, weight compression).
@@ -18,12 +19,10 @@ from ...pipeline import load_pipeline
 from ..deepcache import INTERVALS, DeepCache
 from ..threads import wanted
 from .convert import converted, recorded, save
-from .parts import Part, parts_of
-from .run import StaticGraph
+from .parts import Graphed, Part, parts_of
+from .run import ByRow, StaticGraph
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from ....probes.model import Component
     from ..knob import Bench, Choices
 
@@ -53,25 +52,29 @@ def build(choices: Choices, bench: Bench) -> None:
 def apply(pipe: Any, choices: Choices, bench: Bench) -> None:
     """Put the compiled graphs in the place of the torch modules."""
     build(choices, bench)
-    folders: dict[Part, list[Path]] = {}
+    graphs: dict[Part, list[Graphed]] = {}
     for each in parts_of(choices, bench):
-        folders.setdefault(each.part, []).append(each.folder(bench))
-    for name in {part.component: None for part in folders}:
-        parts = {part: places for part, places in folders.items() if part.component == name}
+        graphs.setdefault(each.part, []).append(each)
+    for name in {part.component: None for part in graphs}:
+        parts = {part: made for part, made in graphs.items() if part.component == name}
         setattr(pipe, name, _running(getattr(pipe, name), parts, choices, bench))
 
 
-def _running(shell: Any, parts: dict[Part, list[Path]], choices: Choices, bench: Bench) -> Any:
+def _running(shell: Any, parts: dict[Part, list[Graphed]], choices: Choices, bench: Bench) -> Any:
     """Return what stands in for one component: it runs the graph of its only part, or has one for each half."""
     from .stand_in import StandIn
 
     threads = wanted(choices)
 
-    def standing(part: Part, places: list[Path]) -> Any:
-        graphs = [StaticGraph(place, str(choices["precision"]), threads) for place in places]
+    def compiled(made: Graphed) -> StaticGraph | ByRow:
+        graph = StaticGraph(made.folder(bench), str(choices["precision"]), threads)
+        return ByRow(graph) if made.by_row else graph
+
+    def standing(part: Part, made: list[Graphed]) -> Any:
+        graphs = [compiled(each) for each in made]
         return StandIn(shell, part.method, graphs, lambda: part.module(_plain_pipeline(choices, bench)))
 
-    halves = {part.half: standing(part, places) for part, places in parts.items()}
+    halves = {part.half: standing(part, made) for part, made in parts.items()}
     if "" in halves:
         return halves[""]
     denoiser = standing(Part(bench.card.denoiser.name), [])

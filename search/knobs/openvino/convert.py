@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...pipeline import call_pipeline
-from .run import GRAPH_FILE, LAYOUT_FILE, Layout, no_telemetry, quietly, tensors_in
+from .parts import is_large
+from .run import GRAPH_FILE, LAYOUT_FILE, Layout, no_telemetry, quietly, rows_of, tensors_in
 
 if TYPE_CHECKING:
     from ...workload import Workload
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from .parts import Graphed, Part
 
 CALIBRATION_CALLS = 12
+LARGE_CALIBRATION_CALLS = 4  # a call of SD 1.5's UNet and its statistics are half a minute of two cores, and 1 GB
 LAYERS = ("Convolution", "MatMul")
 SMOOTH_ALPHA = 0.15
 GROUP_SIZE = 64  # divides the 320 channels of an SD UNet, as NNCF's 128 does not
@@ -31,16 +33,32 @@ class Call:
     arguments: tuple[Any, Any]
     layout: Layout
 
+    def rows(self) -> list[Call]:
+        """Return the call as one for each row of its batch."""
+        import torch
+        from torch.utils import _pytree
+
+        leaves, structure = _pytree.tree_flatten(self.arguments)
+        places = [index for index, leaf in enumerate(leaves) if torch.is_tensor(leaf)]
+        found = []
+        for row in rows_of([leaves[place] for place in places]):
+            filled = dict(enumerate(leaves)) | dict(zip(places, row, strict=True))
+            found.append(Call(_pytree.tree_unflatten(filled.values(), structure), self.layout))
+        return found
+
 
 def recorded(
     pipe: Any, parts: list[Part], workload: Workload, bench: Bench, *, thorough: bool
 ) -> dict[Part, list[Call]]:
     """Return calls of the parts, from real denoising: a few, or as many as it takes to calibrate with.
 
-    thorough: all calibration prompts, with no more steps than give each part its calls.
+    thorough: all calibration prompts, with no more steps than give each part its calls. A large denoiser is called
+    for one prompt: what its activations are depends more on how noisy the latent is than on what it shows.
     """
-    prompts = bench.calibration_prompts if thorough else bench.calibration_prompts[:1]
-    steps = math.ceil(CALIBRATION_CALLS / len(prompts)) if thorough else 2
+    large = is_large(bench.card)
+    prompts = bench.calibration_prompts if thorough and not large else bench.calibration_prompts[:1]
+    wanted = LARGE_CALIBRATION_CALLS if large else CALIBRATION_CALLS
+    steps = math.ceil(wanted / len(prompts)) if thorough else 2
     shorter = workload.model_copy(update={"steps": min(workload.steps, steps)})
     calls: dict[Part, list[Call]] = {part: [] for part in parts}
     for part in parts:
@@ -78,6 +96,9 @@ def _layout(result: Any) -> Layout:
 
 def converted(graphed: Graphed, pipe: Any, calls: list[Call]) -> tuple[Any, Layout]:
     """Return the graph of a part and the layout of what it returns."""
+    calls = calls[:: math.ceil(len(calls) / CALIBRATION_CALLS)]
+    if graphed.by_row:
+        calls = [row for call in calls for row in call.rows()]
     graph = _traced(graphed.part.module(pipe), graphed.part.method, calls[0])
     if graphed.calibrated:
         graph = _quantized(graph, calls, transformer=graphed.part.method == "forward")
@@ -125,8 +146,7 @@ def _quantized(graph: Any, calls: list[Call], *, transformer: bool) -> Any:
     nncf = quietly("nncf")
     layers = [op.get_friendly_name() for op in graph.get_ordered_ops() if op.get_type_name() in LAYERS]
     smooth = nncf.AdvancedSmoothQuantParameters(matmul=SMOOTH_ALPHA)
-    chosen = calls[:: math.ceil(len(calls) / CALIBRATION_CALLS)]
-    samples = [[tensor.numpy() for tensor in tensors_in(call.arguments)] for call in chosen]
+    samples = [[tensor.numpy() for tensor in tensors_in(call.arguments)] for call in calls]
     with no_telemetry():
         return nncf.quantize(
             graph,

@@ -14,12 +14,19 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
+    from ....probes.model import ModelCard
     from ...recipe import Choice
     from ...workload import Workload
     from ..knob import Bench, Choices
 
 TEXT_ENCODERS = ("CLIPTextModel", "CLIPTextModelWithProjection", "T5EncoderModel", "UMT5EncoderModel")
 """Text encoders whose calls have one shape, whatever the prompt; others stay with torch."""
+
+SPLIT_BY_ROW = ("UNet2DConditionModel",)
+"""Denoisers whose tensors have one row for each image, but for those that all share, such as the timestep."""
+
+LARGE_PARAMETERS = 100_000_000
+"""Denoisers from here on: their weights are what memory is spent on, and one row of a batch keeps all cores busy."""
 
 
 @dataclass(frozen=True)
@@ -40,13 +47,15 @@ class Part:
 class Graphed:
     """One graph to be made: of which part, quantized how, for the shapes that a workload gives it.
 
-    changes: what else was done to the part before it was converted.
+    changes: what else was done to the part before it was converted; by_row: it is of one row, and is called once for
+    each row of a batch.
     """
 
     part: Part
     workload: Workload
     quantization: Choice
     changes: tuple[Choice, ...] = ()
+    by_row: bool = False
 
     @property
     def calibrated(self) -> bool:
@@ -55,7 +64,8 @@ class Graphed:
 
     def folder(self, bench: Bench) -> Path:
         """Return where it lies: what the graph depends on is in the name; its precision is not, it only computes so."""
-        facts = [bench.card.revision, bench.software, self.workload.key, self.quantization, list(self.changes)]
+        workload = self.workload.model_copy(update={"batch": 1}) if self.by_row else self.workload
+        facts = [bench.card.revision, bench.software, workload.key, self.quantization, list(self.changes), self.by_row]
         return bench.artifacts / "openvino" / f"{self.part.component}-{key_of(facts)}"
 
 
@@ -70,14 +80,29 @@ def _text_encoders(choices: Choices, bench: Bench) -> Iterator[Graphed]:
             yield Graphed(Part(encoder.name), bench.workload, choices["text_encoder_quantization"])
 
 
+def runs_by_row(card: ModelCard) -> bool:
+    """Return whether the denoiser has one graph of one row, whatever the batch.
+
+    Each batch size would need a graph with all the weights, and guidance that ends early has two. A row by itself
+    leaves a core nothing to wait for once it is large. docs/adr/0005-a-large-unet-is-one-graph-of-one-row.md
+    """
+    return card.denoiser.class_name in SPLIT_BY_ROW and is_large(card)
+
+
+def is_large(card: ModelCard) -> bool:
+    """Return whether the denoiser is one whose conversion and calls take minutes and seconds on a CPU."""
+    return card.denoiser.parameters >= LARGE_PARAMETERS
+
+
 def _denoisers(choices: Choices, bench: Bench) -> Iterator[Graphed]:
     halves = ("whole", "shallow") if choices["feature_cache"] in INTERVALS else ("",)
+    by_row = runs_by_row(bench.card)
     workloads = [bench.workload]
-    if choices["guidance_cutoff"] != 1.0:
+    if choices["guidance_cutoff"] != 1.0 and not by_row:
         workloads.append(bench.workload.model_copy(update={"guidance": 1.0}))
     for half, workload in product(halves, workloads):
         part = Part(bench.card.denoiser.name, half=half)
-        yield Graphed(part, workload, choices["quantization"], (choices["tome_ratio"], half))
+        yield Graphed(part, workload, choices["quantization"], (choices["tome_ratio"], half), by_row=by_row)
 
 
 def _decoder(choices: Choices, bench: Bench) -> Iterator[Graphed]:

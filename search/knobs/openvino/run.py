@@ -32,6 +32,7 @@ class StaticGraph:
         settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": hint, "INFERENCE_NUM_THREADS": threads}
         compiled = openvino.Core().compile_model(folder / GRAPH_FILE, "CPU", settings)
         self.precision = precision
+        self.bytes = (folder / GRAPH_FILE).with_suffix(".bin").stat().st_size
         self.shapes = [tuple(port.shape) for port in compiled.inputs]
         self._types = [port.element_type.to_dtype() for port in compiled.inputs]
         self._layout: Layout = json.loads((folder / LAYOUT_FILE).read_text(encoding="utf-8"))
@@ -52,6 +53,39 @@ class StaticGraph:
         return Outputs(
             {name: tuple(next(found) for _ in range(count)) if count else next(found) for name, count in self._layout}
         )
+
+
+class ByRow:
+    """A graph of one row that is called as one of any batch would be: once for each row, one after the other."""
+
+    def __init__(self, row: StaticGraph) -> None:
+        """Take the graph of one row."""
+        self._row = row
+        self.bytes, self.threads = row.bytes, row.threads
+
+    def fits(self, tensors: list[Any]) -> bool:
+        """Return whether the rows of these tensors have the shapes that the graph was made for."""
+        return all(self._row.fits(row) for row in rows_of(tensors))
+
+    def __call__(self, tensors: list[Any]) -> Outputs:
+        """Run the graph for each row, and put the rows of what it returned one below the other."""
+        import torch
+        from torch.utils import _pytree
+
+        found = [vars(self._row(row)) for row in rows_of(tensors)]
+        return Outputs(_pytree.tree_map(lambda *rows: torch.cat(rows), *found))
+
+
+def rows_of(tensors: list[Any]) -> list[list[Any]]:
+    """Return for each row of a batch the tensors of that row.
+
+    The first tensor says how many rows there are; a tensor of another length, or of none, is shared by all of them.
+    """
+    batch = len(tensors[0])
+    return [
+        [tensor[row : row + 1] if tensor.ndim and len(tensor) == batch else tensor for tensor in tensors]
+        for row in range(batch)
+    ]
 
 
 class Outputs(tuple[Any, ...]):  # noqa: SLOT001 - names are attributes, and which ones a call decides

@@ -13,7 +13,7 @@ from .run import tensors_in
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from .run import StaticGraph
+    from .run import ByRow, StaticGraph
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +25,7 @@ class StandIn(torch.nn.Module):  # type: ignore[misc]  # torch is not followed b
     every other method of the component; what it says of itself is answered by the shell.
     """
 
-    def __init__(self, shell: Any, method: str, graphs: list[StaticGraph], original: Callable[[], Any]) -> None:
+    def __init__(self, shell: Any, method: str, graphs: list[StaticGraph | ByRow], original: Callable[[], Any]) -> None:
         """Stand in for one method. shell: the component without weights; original: loads it whole."""
         super().__init__()
         self.device = torch.device("cpu")
