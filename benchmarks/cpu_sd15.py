@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sd15
 
 from autotune.planner.choose import said_bytes
-from autotune.planner.tune import SPARE_BYTES, Request, modules_of, task_of, tune
+from autotune.planner.tune import SPARE_BYTES, Request, task_of, tune
 from autotune.probes.machine import probe
 from autotune.search import evaluate
 from autotune.search.evaluate import IsolatedEvaluator
@@ -214,7 +214,7 @@ def climb(task: Task, ladder: list[Step], table: Table, calls: int) -> None:
     missing = [step for step in ladder if not table.row(step.name).get("outcome")]
     if not missing:
         return
-    with IsolatedEvaluator(task, modules_of(task), task.machine.memory.free_bytes - SPARE_BYTES) as evaluator:
+    with IsolatedEvaluator(task, task.modules, task.machine.memory.free_bytes - SPARE_BYTES) as evaluator:
         climber = Climber(evaluator, table)
         for step in missing:
             climber.build(step)
@@ -270,7 +270,7 @@ def judge(ladder: list[Step], table: Table) -> None:
         return
     task, _ = task_of(Request(model="shapes"), probe())
     space = space_for(task.setting)
-    with IsolatedEvaluator(task, modules_of(task), task.machine.memory.free_bytes - SPARE_BYTES) as evaluator:
+    with IsolatedEvaluator(task, task.modules, task.machine.memory.free_bytes - SPARE_BYTES) as evaluator:
         evaluator.evaluate(0, UNMODIFIED, math.inf, _deadline())  # whose images the others are compared with
         for number, step in enumerate(ladder, start=1):
             if step.recipe in space and not table.row(step.name).get("shapes_ms"):
