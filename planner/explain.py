@@ -122,7 +122,7 @@ def _source(recipe: Recipe, task: Task) -> str:
     for knob in KNOBS:
         if knob.name in recipe.turned and knob.refuses(recipe.turned[knob.name], task.setting):
             return knob.source
-    rule = refusal(choices_of(recipe))
+    rule = refusal(choices_of(recipe), adapted=bool(task.added.adapters))
     return rule.source if rule else ""
 
 

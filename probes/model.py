@@ -31,7 +31,8 @@ PIXELS = range(8, 16385, 8)  # sides that an image may have
 class Component(Value):
     """One part of the pipeline, of a class that `library` has: diffusers, one of its pipelines' modules, transformers.
 
-    `parameters` and `bytes` are those of the files; 0 where there are no weights.
+    `parameters` and `bytes` are those of the files; 0 where there are no weights. `folder` is where it lies and
+    `revision` a digest of it, if that is not in the model's own folder; else they are empty.
     """
 
     name: str
@@ -39,6 +40,8 @@ class Component(Value):
     class_name: str
     parameters: int
     bytes: int
+    folder: str = ""
+    revision: str = ""
 
 
 class ModelCard(Value):
@@ -68,6 +71,11 @@ class ModelCard(Value):
         """Return the component of that name, None where the pipeline has none."""
         return next((each for each in self.components if each.name == name), None)
 
+    def with_component(self, other: Component) -> ModelCard:
+        """Return the card with another component in the place of the one of that name."""
+        components = tuple(other if each.name == other.name else each for each in self.components)
+        return self.model_copy(update={"components": components})
+
 
 def read_model(folder: Path, name: str | None = None) -> ModelCard:
     """Return the card of a local folder in diffusers format.
@@ -75,7 +83,7 @@ def read_model(folder: Path, name: str | None = None) -> ModelCard:
     Raises ModelError where it is not one, or where it holds what autotune does not run: pickled weights
     without a safetensors twin, and pipelines with code of their own (CVE-2026-44513).
     """
-    with _readable(folder):
+    with readable(folder):
         index = _json(folder / INDEX, folder)
         pipeline_class = index.get("_class_name")
         if not _is_name(pipeline_class):
@@ -96,7 +104,7 @@ def read_model(folder: Path, name: str | None = None) -> ModelCard:
 
 
 @contextmanager
-def _readable(folder: Path) -> Iterator[None]:
+def readable(folder: Path) -> Iterator[None]:
     """Turn what the system says against reading a folder into ModelError."""
     try:
         str(folder.resolve()).encode()
@@ -147,21 +155,48 @@ def _component(folder: Path, part: str, classes: list[Any]) -> Component:
     if not _is_name(part) or (folder / part).is_symlink() or not (folder / part).is_dir():
         msg = f"{folder} names a {part[:100]} in {INDEX} but has no folder of that name."
         raise ModelError(msg)
-    weights = _weights(folder / part)
-    unsafe = sorted(file.name for file in (folder / part).iterdir() if file.suffix in UNSAFE_SUFFIXES)
+    parameters, size = _sizes(folder / part)
+    return Component(name=part, library=library, class_name=classes[1], parameters=parameters, bytes=size)
+
+
+def _sizes(folder: Path) -> tuple[int, int]:
+    """Return the parameters and the bytes of a component's files, all of them safetensors and without code."""
+    weights = _weights(folder)
+    unsafe = sorted(file.name for file in folder.iterdir() if file.suffix in UNSAFE_SUFFIXES)
     if unsafe and not weights:
-        msg = f"{folder / part} has pickled weights ({unsafe[0]}), which can run code: convert them to safetensors."
+        msg = f"{folder} has pickled weights ({unsafe[0]}), which can run code: convert them to safetensors."
         raise ModelError(msg)
-    if list((folder / part).glob("*.py")):
-        msg = f"{folder / part} brings code of its own, which autotune does not run."
+    if list(folder.glob("*.py")):
+        msg = f"{folder} brings code of its own, which autotune does not run."
         raise ModelError(msg)
     sizes = [_safetensors_size(file) for file in weights]
-    return Component(
-        name=part,
-        library=library,
-        class_name=classes[1],
-        parameters=sum(parameters for parameters, _ in sizes),
-        bytes=sum(size for _, size in sizes),
+    return sum(parameters for parameters, _ in sizes), sum(size for _, size in sizes)
+
+
+def read_component(folder: Path, name: str) -> tuple[Component, dict[str, Any]]:
+    """Return a component of diffusers that lies in a folder of its own, to be called `name`, and its configuration.
+
+    Raises ModelError where it is none, or holds what autotune does not run.
+    """
+    with readable(folder):
+        config = _json(folder / "config.json", folder)
+        class_name = config.get("_class_name")
+        parameters, size = _sizes(folder)
+        if not _is_name(class_name) or not parameters:
+            msg = f"{folder} is no component of diffusers: a config.json with _class_name, and safetensors are needed."
+            raise ModelError(msg)
+        place, revision = str(folder.resolve()), revision_of(folder)
+    return (
+        Component(
+            name=name,
+            library="diffusers",
+            class_name=class_name,
+            parameters=parameters,
+            bytes=size,
+            folder=place,
+            revision=revision,
+        ),
+        config,
     )
 
 
@@ -179,7 +214,7 @@ def tensors_of(card: ModelCard, component: str) -> dict[str, Tensor]:
 
 @cache
 def _tensors(folder: Path, component: str, _revision: str) -> dict[str, Tensor]:
-    with _readable(folder):
+    with readable(folder):
         headers = [json.loads(_safetensors_header(file)) for file in _weights(folder / component)]
     return {
         name: Tensor(tensor["dtype"], tuple(tensor["shape"]))
@@ -222,6 +257,13 @@ def _safetensors_header(file: Path) -> bytes:
             msg = f"{file} is not a safetensors file: its header is not there or absurdly long."
             raise ModelError(msg)
         return stream.read(length)
+
+
+def safetensors_shapes(file: Path) -> dict[str, list[int]]:
+    """Return the shape of each tensor in a safetensors file. Raises ModelError where it is none, or cut short."""
+    _safetensors_size(file)
+    header = json.loads(_safetensors_header(file))
+    return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
 
 
 def _safetensors_size(file: Path) -> tuple[int, int]:
@@ -267,7 +309,7 @@ def revision_of(folder: Path) -> str:
     last MiB of every file is not noticed. Raises ModelError where a file cannot be read.
     """
     facts: list[list[str | int]] = []
-    with _readable(folder):
+    with readable(folder):
         for file in sorted(
             file for kind in ("*.json", "*/*.json", "*.safetensors", "*/*.safetensors") for file in folder.glob(kind)
         ):

@@ -29,6 +29,7 @@ DISTRIBUTIONS = {
     "nncf": "nncf",
     "tomesd": "tomesd",
     "cache_dit": "cache-dit",
+    "peft": "peft",
     "flash_attn": "flash-attn",
     "sageattention": "sageattention",
     "xformers": "xformers",

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from .adapters import add_adapters
 from .knobs import KNOBS, Bench, Choices, Knob
+from .knobs.lcm_lora import shortened
 from .pipeline import load_pipeline
 
 if TYPE_CHECKING:
     from ..probes.software import Software
     from .recipe import Recipe
+    from .workload import Workload
 
 
 def choices_of(recipe: Recipe) -> Choices:
@@ -22,8 +25,14 @@ def builds(recipe: Recipe) -> bool:
     return any(knob.builds and knob.name in recipe.turned for knob in KNOBS)
 
 
+def workload_of(recipe: Recipe, workload: Workload) -> Workload:
+    """Return what the pipeline of a recipe is really called with, where that is asked of it."""
+    return shortened(choices_of(recipe), workload)
+
+
 def build(recipe: Recipe, bench: Bench) -> None:
     """Make the artifacts that the recipe needs and that are not there yet."""
+    bench = _prepared(recipe, bench)
     for knob in KNOBS:
         if knob.builds and knob.name in recipe.turned:
             knob.builds(choices_of(recipe), bench)
@@ -31,6 +40,7 @@ def build(recipe: Recipe, bench: Bench) -> None:
 
 def calls(recipe: Recipe, bench: Bench) -> dict[str, Any]:
     """Return the keyword arguments that every call of the assembled pipeline must have."""
+    bench = _prepared(recipe, bench)
     arguments: dict[str, Any] = {}
     for knob in KNOBS:
         if knob.name in recipe.turned:
@@ -48,15 +58,28 @@ def environment(recipe: Recipe, software: Software) -> dict[str, str]:
 
 
 def assemble(recipe: Recipe, bench: Bench) -> Any:
-    """Return the diffusers pipeline of the bench's model, with every knob of the recipe turned."""
-    choices = choices_of(recipe)
+    """Return the diffusers pipeline of the bench's model, with what is added to it and every knob of the recipe turned.
+
+    Raises UnfitError where an adapter is not for this model.
+    """
+    choices, bench = choices_of(recipe), _prepared(recipe, bench)
     turned = [knob for knob in KNOBS if knob.name in recipe.turned]
     pipe = load_pipeline(bench.card, **_loading(turned, choices, bench))
+    if choices["compile"] != "openvino":  # its graphs were made of weights that have them
+        add_adapters(pipe, choices, bench)
     if choices["offload"] == "none" and bench.device != "cpu":
         pipe.to(bench.device)
     for knob in turned:
         knob.apply(pipe, choices, bench)
     return pipe
+
+
+def _prepared(recipe: Recipe, bench: Bench) -> Bench:
+    """Return the bench on which the recipe's knobs are turned."""
+    for knob in KNOBS:
+        if knob.name in recipe.turned:
+            bench = knob.prepares(choices_of(recipe), bench)
+    return bench
 
 
 def _loading(turned: list[Knob], choices: Choices, bench: Bench) -> dict[str, Any]:

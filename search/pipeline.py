@@ -7,20 +7,38 @@ from typing import TYPE_CHECKING, Any
 from ..probes.classes import abilities
 
 if TYPE_CHECKING:
-    from ..probes.model import ModelCard
+    from ..probes.model import Component, ModelCard
     from .workload import Workload
 
 
 def load_pipeline(card: ModelCard, **arguments: Any) -> Any:
-    """Return the pipeline of a folder, given `from_pretrained`'s arguments.
+    """Return the pipeline of a folder, given `from_pretrained`'s arguments; what lies elsewhere is loaded from there.
 
     Only safetensors are read, nothing is downloaded, and no code of the folder's own is run.
     """
     from diffusers import DiffusionPipeline
 
+    for component in card.components:
+        if component.folder and component.name not in arguments:
+            arguments[component.name] = _load_component(component, arguments)
     pipe = DiffusionPipeline.from_pretrained(card.folder, use_safetensors=True, local_files_only=True, **arguments)
     pipe.set_progress_bar_config(disable=True)
     return pipe
+
+
+def _load_component(component: Component, arguments: dict[str, Any]) -> Any:
+    """Return a component from its own folder, in the precision and the quantization that the pipeline's would have."""
+    import diffusers
+
+    quantized = arguments.get("quantization_config")
+    own = quantized.quant_mapping.get(component.name) if quantized else None
+    return getattr(diffusers, component.class_name).from_pretrained(
+        component.folder,
+        dtype=arguments["dtype"],
+        use_safetensors=True,
+        local_files_only=True,
+        **({"quantization_config": own} if own else {}),
+    )
 
 
 def call_arguments(workload: Workload, pipeline_class: str) -> dict[str, Any]:
@@ -46,11 +64,13 @@ def call_pipeline(pipe: Any, workload: Workload, prompt: str, seed: int, **argum
     """Return the images of one call, made from a latent that is the same on every device (a CPU generator).
 
     Of a video pipeline the frames: as numpy arrays of shape (batch, frames, height, width, 3).
+    arguments: of the pipeline's call; they go before the workload's.
     """
     import torch
 
     generator = torch.Generator().manual_seed(seed)
     prompts = [prompt] * workload.batch
     with torch.no_grad():
-        result = pipe(prompts, generator=generator, **call_arguments(workload, type(pipe).__name__), **arguments)
+        asked = {**call_arguments(workload, type(pipe).__name__), **arguments}
+        result = pipe(prompts, generator=generator, **asked)
     return result.frames if hasattr(result, "frames") else result.images

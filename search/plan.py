@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Literal
 
 from pydantic import Field
@@ -14,13 +15,18 @@ from .workload import Workload
 SCHEMA_VERSION = 1
 
 
+_ADDED = ("adapters", "distilled")
+
+
 class Scope(Value):
     """For what a measurement holds. Anything else that matters must be in here.
 
     `machine` and `software` are the fingerprints of the probes, `revision` that of the model's files,
     `scorer` that of the scoring model (empty where quality cannot be measured), `prompts` that of the
-    prompt set, `tolerance` the share of the baseline's score that may be lost. `pipeline_class` says how the model is
-    called; the revision decides it, so it is no part of the key, and older rows have an empty one.
+    prompt set, `tolerance` the share of the baseline's score that may be lost. `adapters` names those that are loaded
+    into the baseline and into every trial, by digest and scale, and `distilled` the variants that were allowed.
+    `pipeline_class` says how the model is called; the revision decides it, so it is no part of the key, and older
+    rows have an empty one.
     """
 
     model: str
@@ -32,12 +38,19 @@ class Scope(Value):
     scorer: str
     prompts: str
     tolerance: float
+    adapters: tuple[str, ...] = ()
+    distilled: tuple[str, ...] = ()
     pipeline_class: str = ""
 
     @property
     def key(self) -> str:
-        """A short stable key."""
-        return key_of(self.model_dump(mode="json", exclude={"pipeline_class"}))
+        """A short stable key; of a scope without additions it is what it was before there were any."""
+        content = self.model_dump(mode="json", exclude={"pipeline_class"})
+        return key_of({name: said for name, said in content.items() if said or name not in _ADDED})
+
+    def serves(self, adapters: Collection[str], distilled: Collection[str]) -> bool:
+        """Return whether it holds for just these adapters, and for no variant but those that are allowed."""
+        return sorted(self.adapters) == sorted(adapters) and set(self.distilled) <= set(distilled)
 
 
 class Gain(Value):

@@ -25,6 +25,7 @@ class Rule:
 
     shows: whether a small pipeline shows it when it is made to run all the same, by failing or by one knob doing
     nothing; False for what only costs time, memory or quality.
+    adapted: whether it is one only where the user has named adapters.
     """
 
     name: str
@@ -32,6 +33,7 @@ class Rule:
     because: str
     source: str
     shows: bool = True
+    adapted: bool = False
 
 
 WHOLE = {"full", *MODES}
@@ -205,9 +207,78 @@ RULES: tuple[Rule, ...] = (
         because="OpenVINO converts from fp32, and computes every graph in the precision that it is told",
         source="https://docs.openvino.ai, CPU device (inference precision)",
     ),
+    Rule(
+        "fused_projections_leave_adapters_out",
+        lambda c: c["fuse_qkv"] is True and c["lora"] != "fused",
+        because="the one matrix is made of the weights without what is attached to them, so adapters must be fused",
+        source="a run with peft 0.21: the image was that without adapters; diffusers#11903",
+        adapted=True,
+    ),
+    Rule(
+        "torchao_quantizes_before_adapters_fuse",
+        lambda c: (
+            (c["lora"] == "fused" or c["lcm_lora"] != "none")
+            and any(str(c[name]).startswith("torchao") for name in QUANTIZATIONS)
+        ),
+        because="torchao quantizes while the weights load, and peft does not fuse adapters into its tensors",
+        source="a run with peft 0.21 and torchao 0.18: UnboundLocalError in `Linear.merge`",
+    ),
+    Rule(
+        "int4_takes_no_adapters",
+        lambda c: any(str(c[name]).startswith("torchao_int4") for name in QUANTIZATIONS),
+        because="peft attaches adapters to torchao's int8 and fp8 weights, and not to int4",
+        source="peft 0.21, tuners/lora/torchao.py: `_check_dtype_supported`",
+        adapted=True,
+    ),
+    Rule(
+        "openvino_fuses_adapters",
+        lambda c: c["compile"] == "openvino" and c["lora"] != "attached",
+        because="OpenVINO is given weights with the adapters in them, which is all that it can do with them",
+        source="openvino.convert_model makes constants of weights",
+    ),
+    Rule(
+        "hotswap_needs_compile",
+        lambda c: c["lora"] == "hotswap" and c["compile"] == "none",
+        because="what is not compiled need not be compiled again, so adapters can be exchanged without padding",
+        source="https://huggingface.co/docs/diffusers/using-diffusers/loading_adapters (hotswapping)",
+    ),
+    Rule(
+        "hotswap_needs_plain_weights",
+        lambda c: c["lora"] == "hotswap" and _torch_quantized(c["quantization"]),
+        because="swapping writes into the adapter's own tensors, and was only seen to work beside plain weights",
+        source="peft 0.21, utils/hotswap.py",
+    ),
+    Rule(
+        "adapters_fit_the_whole_denoiser",
+        lambda c: c["small_denoiser"] is True and c["lcm_lora"] != "none",
+        because="an adapter for the whole denoiser has parts for blocks that the small one lacks, which would be dropped",
+        source="peft 0.21, utils/save_and_load.py: unexpected keys are left out",
+    ),
+    Rule(
+        "the_users_adapters_fit_the_whole_denoiser",
+        lambda c: c["small_denoiser"] is True,
+        because="an adapter for the whole denoiser has parts for blocks that the small one lacks, which would be dropped",
+        source="peft 0.21, utils/save_and_load.py: unexpected keys are left out",
+        adapted=True,
+    ),
+    Rule(
+        "few_steps_are_not_guided",
+        lambda c: c["lcm_lora"] != "none" and c["guidance_cutoff"] != 1.0,
+        because="an LCM adapter runs without guidance, so there is none to cut off",
+        source="arXiv:2311.05556",
+    ),
+    Rule(
+        "few_steps_share_no_features",
+        lambda c: c["lcm_lora"] != "none" and c["feature_cache"] != "none",
+        because="with so few steps, neighbouring ones differ too much to share features",
+        source="the same limit as that of feature_cache on the steps of a workload",
+    ),
 )
 
 
-def refusal(choices: Choices) -> Rule | None:
-    """Return the first rule that these choices break, None where they break none."""
-    return next((rule for rule in RULES if rule.broken_by(choices)), None)
+def refusal(choices: Choices, *, adapted: bool = False) -> Rule | None:
+    """Return the first rule that these choices break, None where they break none.
+
+    adapted: whether the user has named adapters.
+    """
+    return next((rule for rule in RULES if (adapted or not rule.adapted) and rule.broken_by(choices)), None)

@@ -22,10 +22,14 @@ TURNED_AT_ONCE = 4  # knobs; a recipe that turns many at random is nearly always
 
 @dataclass(frozen=True)
 class Space:
-    """The choices that are open for each knob, and those that are not, each with its reason."""
+    """The choices that are open for each knob, and those that are not, each with its reason.
+
+    adapted: whether there are adapters, with which some combinations do not go.
+    """
 
     choices: dict[str, tuple[Choice, ...]]
     refused: dict[tuple[str, Choice], str]
+    adapted: bool = False
 
     def why_not(self, recipe: Recipe) -> str | None:
         """Return why a recipe is not in the space, None where it is."""
@@ -35,7 +39,7 @@ class Space:
             if choice not in self.choices[name]:
                 reason = self.refused.get((name, choice), f"it has no such choice; there are {self.choices[name]}")
                 return f"{name}={choice}: {reason}."
-        rule = refusal(choices_of(recipe))
+        rule = refusal(choices_of(recipe), adapted=self.adapted)
         return f"{recipe}: {rule.because}." if rule else None
 
     def __contains__(self, recipe: Recipe) -> bool:
@@ -46,7 +50,7 @@ class Space:
         """Yield every recipe of the space, the unmodified one first. Of many knobs there are very many: see `draw`."""
         for row in product(*self.choices.values()):
             choices = dict(zip(self.choices, row, strict=True))
-            if not refusal(choices):
+            if not refusal(choices, adapted=self.adapted):
                 yield recipe_of(choices)
 
     def draw(self, chance: random.Random) -> Recipe:
@@ -70,7 +74,7 @@ class Space:
             return sum(1 for _ in self.recipes())
         chance = random.Random(0)
         rows = ({name: chance.choice(choices) for name, choices in self.choices.items()} for _ in range(COUNTABLE))
-        estimate = self.combinations * sum(not refusal(row) for row in rows) / COUNTABLE
+        estimate = self.combinations * sum(not refusal(row, adapted=self.adapted) for row in rows) / COUNTABLE
         return int(float(f"{estimate:.1e}"))
 
 
@@ -83,7 +87,7 @@ def space_for(setting: Setting, knobs: tuple[Knob, ...] = KNOBS) -> Space:
             if reason:
                 refused[knob.name, choice] = reason
     choices = {knob.name: tuple(c for c in knob.choices if (knob.name, c) not in refused) for knob in knobs}
-    return Space(choices, refused)
+    return Space(choices, refused, bool(setting.added.adapters))
 
 
 def recipe_of(choices: Mapping[str, Choice]) -> Recipe:

@@ -9,6 +9,7 @@ from ..errors import UsageError
 from ..probes.machine import Machine
 from ..probes.model import ModelCard
 from ..value import key_of
+from .additions import Additions
 from .knobs import Setting
 from .plan import Scope
 from .recipe import Recipe
@@ -37,6 +38,7 @@ class Task:
     scorer_id: str
     tolerance: float
     artifacts: Path
+    added: Additions = Additions()
 
     def __post_init__(self) -> None:
         """Refuse what cannot be judged."""
@@ -60,7 +62,7 @@ class Task:
     @property
     def setting(self) -> Setting:
         """What the knobs are asked about."""
-        return Setting(self.machine, self.card, self.workload, self.device)
+        return Setting(self.machine, self.card, self.workload, self.device, self.added)
 
     @property
     def scope(self) -> Scope:
@@ -76,6 +78,8 @@ class Task:
             prompts=key_of(list(self.prompts)),
             tolerance=self.tolerance,
             pipeline_class=self.card.pipeline_class,
+            adapters=self.added.adapter_keys,
+            distilled=self.added.distilled_keys,
         )
 
     @property
@@ -98,6 +102,7 @@ class Task:
             software=self.machine.software.key,
             machine=self.machine.fingerprint,
             calibration_prompts=self.calibration_prompts,
+            added=self.added,
         )
 
 

@@ -11,6 +11,10 @@ import importlib
 from typing import Any
 
 
+ADAPTERS = {"lora_A", "lora_B"}
+"""What peft calls the two matrices of an adapter beside a layer: small, and exact on purpose."""
+
+
 def config(kind: str, library: str) -> Any:
     """Return the quantization of a component of that library, diffusers or transformers, as it loads on an accelerator.
 
@@ -30,7 +34,7 @@ def apply(module: Any, kind: str) -> None:
     """Replace every linear layer below `module` by its quantized twin, on the CPU.
 
     What the class keeps in fp32 stays as it is: T5 casts what goes into `wo` to the format of its weights, which here
-    is packed bytes.
+    is packed bytes. Adapters are left as they are.
     """
     _replace(module, kind, frozenset(module._keep_in_fp32_modules or ()))  # noqa: SLF001 - what the libraries read too
 
@@ -39,7 +43,7 @@ def _replace(module: Any, kind: str, kept: frozenset[str]) -> None:
     import torch
 
     for name, child in module.named_children():
-        if name in kept:
+        if name in kept or name in ADAPTERS:
             continue
         if type(child) is torch.nn.Linear:
             setattr(module, name, _int8(child) if kind == "bnb_int8" else _4bit(child, kind.removeprefix("bnb_")))

@@ -11,6 +11,7 @@ from ...probes.attention import attention_kernels
 from ...probes.machine import Machine
 from ...probes.model import ModelCard
 from ...probes.software import Software
+from ..additions import Additions
 from ..recipe import Choice
 from ..workload import Workload
 
@@ -20,7 +21,7 @@ Choices = Mapping[str, Choice]
 
 @dataclass(frozen=True)
 class Setting:
-    """What a choice is judged by before anything runs: this machine, this model, this workload.
+    """What a choice is judged by before anything runs: this machine, this model and what is added, this workload.
 
     kernels: says why each attention kernel cannot be used on a device. It takes seconds and is asked only for a
     denoiser that has the choice.
@@ -30,6 +31,7 @@ class Setting:
     card: ModelCard
     workload: Workload
     device: str
+    added: Additions = Additions()
     kernels: Callable[[str], Mapping[str, str]] = attention_kernels
 
     def lacks(self, library: str, extra: str) -> str | None:
@@ -66,6 +68,7 @@ class Bench:
     software: str
     calibration_prompts: tuple[str, ...]
     machine: str = ""
+    added: Additions = Additions()
 
 
 def _accepts(choice: Choice, setting: Setting) -> str | None:
@@ -76,6 +79,11 @@ def _accepts(choice: Choice, setting: Setting) -> str | None:
 def _adds_nothing(choices: Choices, bench: Bench) -> dict[str, Any]:
     del choices, bench
     return {}
+
+
+def _same(choices: Choices, bench: Bench) -> Bench:
+    del choices
+    return bench
 
 
 def _leaves(pipe: Any, choices: Choices, bench: Bench) -> None:
@@ -91,7 +99,8 @@ def _starts_anyhow(choice: Choice, software: Software) -> dict[str, str]:
 class Knob:
     """One thing that can be turned. Its default leaves the pipeline exactly as diffusers made it.
 
-    `refuses` says in words why a choice cannot be had in a setting. `loads` gives keyword arguments for
+    `refuses` says in words why a choice cannot be had in a setting. `prepares` gives the bench that this and every
+    other knob is then turned on: with another component on the card, or another workload. `loads` gives keyword arguments for
     `DiffusionPipeline.from_pretrained`, and under `quant_mapping` how each component is quantized while it loads;
     `apply` works on the loaded pipeline, `calls` gives keyword arguments
     for every call of it; all are given all choices, and are only asked when the knob is turned. `builds` makes
@@ -107,6 +116,7 @@ class Knob:
     source: str
     lossy: frozenset[Choice] = frozenset()
     refuses: Callable[[Choice, Setting], str | None] = field(default=_accepts)
+    prepares: Callable[[Choices, Bench], Bench] = field(default=_same)
     loads: Callable[[Choices, Bench], dict[str, Any]] = field(default=_adds_nothing)
     apply: Callable[[Any, Choices, Bench], None] = field(default=_leaves)
     calls: Callable[[Choices, Bench], dict[str, Any]] = field(default=_adds_nothing)

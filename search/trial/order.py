@@ -6,6 +6,7 @@ from pathlib import Path
 
 from ...probes.model import ModelCard
 from ...value import Value
+from ..additions import Additions
 from ..knobs import Bench
 from ..recipe import Recipe
 from ..workload import Workload
@@ -28,6 +29,7 @@ class Order(Value):
     software: str
     machine: str
     calibration_prompts: tuple[str, ...]
+    added: Additions = Additions()
 
     def bench(self) -> Bench:
         """Return the bench that the order describes."""
@@ -39,4 +41,5 @@ class Order(Value):
             software=self.software,
             calibration_prompts=self.calibration_prompts,
             machine=self.machine,
+            added=self.added,
         )

@@ -13,8 +13,10 @@ https://docs.openvino.ai (NNCF post-training quantization, weight compression).
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ...adapters import add_adapters
 from ...pipeline import load_pipeline
 from ..deepcache import INTERVALS, DeepCache
 from ..threads import wanted
@@ -83,14 +85,19 @@ def _running(shell: Any, parts: dict[Part, list[Graphed]], choices: Choices, ben
 
 
 def _plain_pipeline(choices: Choices, bench: Bench) -> Any:
-    """Return the pipeline in fp32, with tokens merged and features cached if chosen: what is converted."""
+    """Return the pipeline in fp32, with tokens merged and features cached if chosen: what is converted.
+
+    Adapters are fused: they cost nothing then, and are quantized with the weights.
+    """
     import torch
 
     from ..feature_cache import FEATURE_CACHE
+    from ..lcm_lora import LCM_LORA
     from ..tome import TOME_RATIO
 
     pipe = load_pipeline(bench.card, dtype=torch.float32)
-    for knob in (TOME_RATIO, FEATURE_CACHE):
+    add_adapters(pipe, {**choices, "lora": "fused"}, bench)
+    for knob in (LCM_LORA, TOME_RATIO, FEATURE_CACHE):
         if choices[knob.name] != knob.default:
             knob.apply(pipe, choices, bench)
     return pipe
@@ -102,7 +109,7 @@ def _shell(component: Component, folder: str) -> Any:
 
     kind = getattr(importlib.import_module(component.library), component.class_name)
     if component.library == "diffusers":
-        config = kind.load_config(folder, subfolder=component.name, local_files_only=True)
+        config = kind.load_config(component.folder or Path(folder) / component.name, local_files_only=True)
         build_from = kind.from_config
     else:
         config = kind.config_class.from_pretrained(folder, subfolder=component.name, local_files_only=True)

@@ -7,6 +7,7 @@ from itertools import product
 from typing import TYPE_CHECKING, Any
 
 from ....value import key_of
+from ...adapters import adapters_in
 from ..deepcache import INTERVALS
 from ..text_encoder_quantization import encoders
 
@@ -47,14 +48,15 @@ class Part:
 class Graphed:
     """One graph to be made: of which part, quantized how, for the shapes that a workload gives it.
 
-    changes: what else was done to the part before it was converted; by_row: it is of one row, and is called once for
-    each row of a batch.
+    changes: what else was done to the part before it was converted; added: the adapters that the pipeline has; by_row:
+    it is of one row, and is called once for each row of a batch.
     """
 
     part: Part
     workload: Workload
     quantization: Choice
     changes: tuple[Choice, ...] = ()
+    added: tuple[str, ...] = ()
     by_row: bool = False
 
     @property
@@ -65,7 +67,9 @@ class Graphed:
     def folder(self, bench: Bench) -> Path:
         """Return where it lies: what the graph depends on is in the name; its precision is not, it only computes so."""
         workload = self.workload.model_copy(update={"batch": 1}) if self.by_row else self.workload
-        facts = [bench.card.revision, bench.software, workload.key, self.quantization, list(self.changes), self.by_row]
+        elsewhere = [each.revision for each in bench.card.components if each.name == self.part.component]
+        facts: list[Any] = [bench.card.revision, bench.software, workload.key, self.quantization, list(self.changes)]
+        facts += [[*filter(None, elsewhere)], list(self.added), self.by_row]
         return bench.artifacts / "openvino" / f"{self.part.component}-{key_of(facts)}"
 
 
@@ -77,7 +81,8 @@ def parts_of(choices: Choices, bench: Bench) -> list[Graphed]:
 def _text_encoders(choices: Choices, bench: Bench) -> Iterator[Graphed]:
     for encoder in encoders(bench.card):
         if encoder.class_name in TEXT_ENCODERS:
-            yield Graphed(Part(encoder.name), bench.workload, choices["text_encoder_quantization"])
+            added = tuple(adapters_in(choices, bench))
+            yield Graphed(Part(encoder.name), bench.workload, choices["text_encoder_quantization"], added=added)
 
 
 def runs_by_row(card: ModelCard) -> bool:
@@ -102,7 +107,8 @@ def _denoisers(choices: Choices, bench: Bench) -> Iterator[Graphed]:
         workloads.append(bench.workload.model_copy(update={"guidance": 1.0}))
     for half, workload in product(halves, workloads):
         part = Part(bench.card.denoiser.name, half=half)
-        yield Graphed(part, workload, choices["quantization"], (choices["tome_ratio"], half), by_row=by_row)
+        changes, added = (choices["tome_ratio"], half), tuple(adapters_in(choices, bench))
+        yield Graphed(part, workload, choices["quantization"], changes, added, by_row=by_row)
 
 
 def _decoder(choices: Choices, bench: Bench) -> Iterator[Graphed]:
