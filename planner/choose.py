@@ -14,7 +14,7 @@ from pydantic import Field, model_validator
 
 from ..errors import NoPlanError
 from ..probes.machine import Machine
-from ..search.assemble import environment
+from ..search.assemble import environment, workload_of
 from ..search.pipeline import call_arguments
 from ..search.plan import SCHEMA_VERSION, Plan
 from ..search.recipe import Choice, Recipe
@@ -173,7 +173,7 @@ def choose(  # noqa: PLR0913 - so many things decide, and each is known to someb
         free_bytes=chosen.free_bytes,
         safer=_safer(chosen, family),
         asked=_note(scope.model, wanted, tuned),
-        call=call_arguments(wanted, scope.pipeline_class),
+        call=call_arguments(workload_of(chosen.plan.recipe, wanted), scope.pipeline_class),
         apply=chosen.plan.recipe.turned,
         environment=environment(chosen.plan.recipe, machine.software),
     )

@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from .. import errors
 from ..errors import AutotuneError, DaemonError, NoPlanError, UsageError
+from ..search.additions import NOTHING_ADDED, Additions
 from ..search.workload import Workload
 from ..value import Value
 from .choose import Answer, Wish
@@ -46,7 +47,8 @@ class Client:
         """Return the plan for now.
 
         query: width, height, steps, guidance, batch, frames (what the pipeline will be called with), max_memory (bytes,
-        or text such as "3GiB") and revision. What is None is not asked.
+        or text such as "3GiB"), revision, adapters and distilled (as a scope names them, with commas
+        between). What is None is not asked.
 
         Raises NoPlanError if there is none, UsageError for a parameter that cannot be meant, and StoreError if the
         daemon cannot read its store.
@@ -81,13 +83,14 @@ class Client:
         raise _ERRORS.get(refusal.error, DaemonError)(refusal.message)
 
 
-def plan(
+def plan(  # noqa: PLR0913 - so much may be said of what is wanted
     model: str,
     *,
     max_memory_bytes: int | None = None,
     workload: Workload | Wish | None = None,
     revision: str | None = None,
     url: str | None = None,
+    added: Additions = NOTHING_ADDED,
 ) -> Answer:
     """Return the plan for now: from the daemon if one lives and answers in time, else straight from the store.
 
@@ -95,12 +98,19 @@ def plan(
     workload: what the pipeline will be called with, or parts of it; None is what was tuned last.
     revision: that of the model's files, if it is to be compared with the one that was tuned.
     url: ask the daemon there and nobody else.
+    added: the adapters that the model is used with, and the distilled variants that a plan may have.
 
     Raises NoPlanError if there is no plan, StoreError if the store cannot be read, and DaemonError only with a `url`.
     """
     wish = workload if isinstance(workload, Wish) else Wish(**workload.model_dump()) if workload else Wish()
     if url is not None or read_state() is not None:
-        query = {**wish.model_dump(), "max_memory": max_memory_bytes, "revision": revision}
+        query = {
+            **wish.model_dump(),
+            "max_memory": max_memory_bytes,
+            "revision": revision,
+            "adapters": ",".join(added.adapter_keys) or None,
+            "distilled": ",".join(added.distilled_keys) or None,
+        }
         try:
             return Client(url).plan(model, **query)
         except NoPlanError:
@@ -108,7 +118,15 @@ def plan(
         except AutotuneError:
             if url is not None:
                 raise
-    return _from_store(Question(model=model, wish=wish, revision=revision, max_memory_bytes=max_memory_bytes))
+    question = Question(
+        model=model,
+        wish=wish,
+        revision=revision,
+        max_memory_bytes=max_memory_bytes,
+        adapters=added.adapter_keys,
+        distilled=added.distilled_keys,
+    )
+    return _from_store(question)
 
 
 def _from_store(question: Question) -> Answer:

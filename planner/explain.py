@@ -63,12 +63,12 @@ class Overview(Value):
     refused: tuple[Refused, ...]
 
 
-def overview(model: str) -> Overview:
+def overview(request: Request) -> Overview:
     """Return how the newest tuning of a model here ended, and what it could not try.
 
-    Raises ModelError and StoreError.
+    Raises ModelError, UsageError and StoreError.
     """
-    task, _ = task_of(Request(model=model), probe())
+    task, _ = task_of(request, probe())
     refused = space_for(task.setting).refused
     with Store.read() as store:
         runs = [run for run in store.runs(task.card.name) if run.scope.key == task.scope.key]
@@ -82,14 +82,14 @@ def overview(model: str) -> Overview:
     )
 
 
-def explain(model: str, turns: Sequence[str]) -> Explanation:
+def explain(request: Request, turns: Sequence[str]) -> Explanation:
     """Return what speaks against a recipe on this machine, and what was measured of it.
 
     turns: such as `compile=full`. Raises ModelError, UsageError for a knob or a choice that there is not, and
     StoreError.
     """
     recipe = recipe_of({knob.name: knob.default for knob in KNOBS} | dict(map(_turn, turns)))
-    task, _ = task_of(Request(model=model), probe())
+    task, _ = task_of(request, probe())
     because = space_for(task.setting).why_not(recipe) or ""
     trials = _trials(task)
     return Explanation(

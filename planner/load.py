@@ -17,11 +17,15 @@ from ..search.knobs import Bench
 from ..search.pipeline import call_arguments
 from ..search.recipe import UNMODIFIED
 from ..store.places import cache_dir
+from .added import additions_of
 from .catalogue import Model, find_model
 from .choose import Answer, Wish, said_environment
 from .client import plan
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from ..search.additions import Additions
     from ..search.recipe import Recipe
     from ..search.workload import Workload
 
@@ -65,22 +69,34 @@ class TunedPipeline:
         return self
 
 
-def load(model: str, *, max_memory_bytes: int | None = None, **workload: float) -> TunedPipeline:
+def load(
+    model: str,
+    *,
+    max_memory_bytes: int | None = None,
+    lora: Sequence[str] = (),
+    distilled: Mapping[str, str] | None = None,
+    **workload: float,
+) -> TunedPipeline:
     """Return the model's pipeline with the best plan for now applied; without a plan, the unmodified one and a warning.
 
     model: a short name or a folder in diffusers format.
     max_memory_bytes: take no more than this, even if more is free.
+    lora: adapters, each `PATH` or `PATH:SCALE`: they are in the pipeline with and without a plan, and only a plan that
+    was tuned with the same is applied.
+    distilled: variants that a plan may use, by name, with where they lie: {"tiny_vae": "./taesd"}.
     workload: width, height, steps, guidance, batch, as far as they differ from what was tuned.
 
-    Raises ModelError if there is no such model, UsageError if a part of the workload cannot be meant.
+    Raises ModelError if there is no such model or adapter, UsageError if a part of the workload cannot be meant, and
+    TechniqueMissingError where there are adapters and no peft.
     """
     found = find_model(model)
     wish = _wish(workload)
-    answer = _answer(found, wish, max_memory_bytes)
+    added = additions_of(found.card, probe_software(), lora, distilled, allowed=bool(distilled))
+    answer = _answer(found, wish, max_memory_bytes, added)
     if answer:
         try:
             recipe, scope = answer.plan.recipe, answer.plan.scope
-            bench = _bench(found, scope.workload, scope.device, scope.machine)
+            bench = _bench(found, scope.workload, scope.device, added, scope.machine)
             _recall(recipe, bench)
             return TunedPipeline(assemble(recipe, bench), answer, {**answer.call, **calls(recipe, bench)})
         except Exception as error:  # noqa: BLE001 - whatever a library that has changed says, the app gets its pipeline
@@ -88,11 +104,8 @@ def load(model: str, *, max_memory_bytes: int | None = None, **workload: float) 
                 "The plan for %s (%s) could not be applied, so it is left out: %s", model, answer.plan.recipe, error
             )
     tuned_for = wish.over(found.workload)
-    return TunedPipeline(
-        assemble(UNMODIFIED, _bench(found, tuned_for, "cpu")),
-        None,
-        call_arguments(tuned_for, found.card.pipeline_class),
-    )
+    pipe = assemble(UNMODIFIED, _bench(found, tuned_for, "cpu", added))
+    return TunedPipeline(pipe, None, call_arguments(tuned_for, found.card.pipeline_class))
 
 
 def _wish(workload: dict[str, float]) -> Wish:
@@ -105,10 +118,16 @@ def _wish(workload: dict[str, float]) -> Wish:
         raise UsageError(msg) from error
 
 
-def _answer(model: Model, wish: Wish, max_memory_bytes: int | None) -> Answer | None:
+def _answer(model: Model, wish: Wish, max_memory_bytes: int | None, added: Additions) -> Answer | None:
     """Return the answer of the daemon or the store; None, with a warning, where there is none."""
     try:
-        answer = plan(model.card.name, max_memory_bytes=max_memory_bytes, workload=wish, revision=model.card.revision)
+        answer = plan(
+            model.card.name,
+            max_memory_bytes=max_memory_bytes,
+            workload=wish,
+            revision=model.card.revision,
+            added=added,
+        )
     except AutotuneError as error:
         log.warning("%s is loaded as diffusers makes it: %s", model.card.name, error)
         return None
@@ -136,7 +155,7 @@ def _recall(recipe: Recipe, bench: Bench) -> None:
         recall(recipe, bench, Path(inductor_folder()))
 
 
-def _bench(model: Model, workload: Workload, device: str, machine: str = "") -> Bench:
+def _bench(model: Model, workload: Workload, device: str, added: Additions, machine: str = "") -> Bench:
     return Bench(
         card=model.card,
         workload=workload,
@@ -145,4 +164,5 @@ def _bench(model: Model, workload: Workload, device: str, machine: str = "") -> 
         software=probe_software().key,
         calibration_prompts=model.calibration_prompts,
         machine=machine,
+        added=added,
     )

@@ -23,6 +23,7 @@ from ..search.trial.process import TrialFailure
 from ..store.places import cache_dir
 from ..store.store import Store
 from . import conclude
+from .added import additions_of, named_variants
 from .catalogue import find_model
 from .lock import the_only_tuner
 
@@ -42,7 +43,8 @@ class Request:
     """What a user asks for. None means what the model's own entry says.
 
     budget_s: wall seconds for everything; most_trials: trials in all; tolerance: the share of the baseline's CLIP
-    score that may be lost.
+    score that may be lost. lora: adapters, each `PATH` or `PATH:SCALE`; allow: what may be changed of the model beside,
+    which can be `distilled`; distilled: where distilled variants lie, each `NAME=PATH`.
     """
 
     model: str
@@ -54,6 +56,9 @@ class Request:
     steps: int | None = None
     batch: int | None = None
     scorer: Path | None = None
+    lora: tuple[str, ...] = ()
+    allow: tuple[str, ...] = ()
+    distilled: tuple[str, ...] = ()
     fresh: bool = False
 
     def __post_init__(self) -> None:
@@ -63,6 +68,9 @@ class Request:
             if value is not None and value <= 0:
                 msg = f"{name} must be more than 0, and {value:g} was given."
                 raise UsageError(msg)
+        if not set(self.allow) <= {"distilled"}:
+            msg = f"What may be allowed is distilled, and {', '.join(self.allow)} was given."
+            raise UsageError(msg)
 
 
 @dataclass(frozen=True)
@@ -106,12 +114,22 @@ class Result:
 def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
     """Return the task that a request stands for on a machine, and its budget in seconds.
 
-    Raises ModelError and UsageError.
+    Raises ModelError, UsageError and TechniqueMissingError.
     """
     model = find_model(request.model)
     sizes = {name: getattr(request, name) for name in ("width", "height", "steps", "batch")}
     workload = model.workload.model_copy(update={name: value for name, value in sizes.items() if value is not None})
     scorer = request.scorer or model.scorer
+    if request.distilled and not scorer:
+        msg = "Distilled variants make other images, which only a CLIP score can judge: name a model with --scorer."
+        raise UsageError(msg)
+    added = additions_of(
+        model.card,
+        machine.software,
+        request.lora,
+        named_variants(request.distilled),
+        allowed="distilled" in request.allow,
+    )
     task = Task(
         card=model.card,
         machine=machine,
@@ -123,6 +141,7 @@ def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
         scorer_id=scorer_id(scorer) if scorer else "",
         tolerance=request.tolerance,
         artifacts=cache_dir(make=False) / "artifacts",
+        added=added,
     )
     return task, request.budget_s or model.budget_s
 

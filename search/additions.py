@@ -1,13 +1,19 @@
-"""What a user adds to a model: adapters that every call is made with, and distilled parts that may take others' places."""
+"""What a user adds to a model: adapters that every call is made with, and distilled variants of its parts."""
 
 from __future__ import annotations
 
 from ..probes.adapter import Adapter
 from ..probes.model import Component
 from ..value import Value
+from .recipe import Recipe
 
 VARIANTS = ("tiny_vae", "small_denoiser", "lcm_lora")
 """Distilled variants: each is a knob, and the name of the field that says where it lies."""
+
+
+def distilled_in(recipe: Recipe) -> bool:
+    """Return whether a recipe uses a distilled variant: then its images are another model's."""
+    return any(name in recipe.turned for name in VARIANTS)
 
 
 class Additions(Value):
@@ -57,6 +63,9 @@ class Additions(Value):
         if found is None:
             return ""
         return found.file if isinstance(found, Adapter) else str(found.folder)
+
+
+NOTHING_ADDED = Additions()
 
 
 def _digest(variant: Component | Adapter) -> str:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ..errors import TrialProcessError
 from ..value import key_of
+from .additions import distilled_in
 from .assemble import builds, environment
 from .measured import Latency, Outcome, Quality, Trial
 from .recipe import UNMODIFIED, Recipe
@@ -185,10 +186,13 @@ class IsolatedEvaluator:
         )
 
     def _likeness(self, recipe: Recipe, count: int, deadline: float) -> tuple[float, ...]:
-        """Return how like the baseline's the images are; of an earlier sitting there are scores, but no images."""
+        """Return how like the baseline's the images are; of an earlier sitting there are scores, but no images.
+
+        Nothing is said of a distilled variant's: it is another model, whose images are not meant to be the same.
+        """
         pairs = [(self._image(recipe, index), self._image(UNMODIFIED, index)) for index in range(count)]
         at_hand = [pair for pair in pairs if pair[0].exists() and pair[1].exists()]
-        if recipe == UNMODIFIED or not at_hand:
+        if recipe == UNMODIFIED or distilled_in(recipe) or not at_hand:
             return ()
         files, references = zip(*at_hand, strict=True)
         command = {"do": "compare", "files": list(map(str, files)), "references": list(map(str, references))}

@@ -39,7 +39,8 @@ class Quality(Value):
 
     `scores` and `baseline_scores` are CLIP scores, 100 * max(cosine, 0), in the order of the prompts;
     `bound` is the lower end of the one-sided 95 % interval of the mean paired difference. `likeness` is the
-    structural similarity (SSIM) with the baseline's own images, of those that were at hand: reported, not judged.
+    structural similarity (SSIM) with the baseline's own images, of those that were at hand: reported, not judged,
+    and empty where it means nothing because a distilled variant made them.
     """
 
     scorer: str

@@ -251,13 +251,13 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "adapters_fit_the_whole_denoiser",
         lambda c: c["small_denoiser"] is True and c["lcm_lora"] != "none",
-        because="an adapter for the whole denoiser has parts for blocks that the small one lacks, which would be dropped",
+        because="an adapter for the whole denoiser has parts for blocks that the small one lacks, which would be lost",
         source="peft 0.21, utils/save_and_load.py: unexpected keys are left out",
     ),
     Rule(
         "the_users_adapters_fit_the_whole_denoiser",
         lambda c: c["small_denoiser"] is True,
-        because="an adapter for the whole denoiser has parts for blocks that the small one lacks, which would be dropped",
+        because="an adapter for the whole denoiser has parts for blocks that the small one lacks, which would be lost",
         source="peft 0.21, utils/save_and_load.py: unexpected keys are left out",
         adapted=True,
     ),

@@ -9,7 +9,7 @@ from ..errors import UsageError
 from ..probes.machine import Machine
 from ..probes.model import ModelCard
 from ..value import key_of
-from .additions import Additions
+from .additions import NOTHING_ADDED, Additions
 from .knobs import Setting
 from .plan import Scope
 from .recipe import Recipe
@@ -38,7 +38,7 @@ class Task:
     scorer_id: str
     tolerance: float
     artifacts: Path
-    added: Additions = Additions()
+    added: Additions = NOTHING_ADDED
 
     def __post_init__(self) -> None:
         """Refuse what cannot be judged."""

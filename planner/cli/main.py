@@ -6,6 +6,8 @@ import os
 import signal
 import sys
 import traceback
+from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -28,6 +30,27 @@ app = typer.Typer(
 Json = Annotated[
     bool, typer.Option("--json", help="Machine-readable: JSON on standard output, and nothing else there.")
 ]
+
+
+Lora = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="PATH[:SCALE]", help="A LoRA adapter that the model is used with: a safetensors file. Can be repeated."
+    ),
+]
+Distilled = Annotated[
+    list[str] | None,
+    typer.Option(
+        metavar="NAME=PATH",
+        help="Where a distilled variant lies: tiny_vae, small_denoiser, lcm_lora. Can be repeated.",
+    ),
+]
+
+
+class Change(StrEnum):
+    """What of the model itself may be changed."""
+
+    distilled = "distilled"
 
 
 def main() -> NoReturn:
@@ -68,6 +91,9 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
     steps: Annotated[int | None, typer.Option(help="Denoising steps [default: the model's own].")] = None,
     batch: Annotated[int | None, typer.Option(help="Images a call [default: 1].")] = None,
     scorer: Annotated[Path | None, typer.Option(help="Folder of the CLIPModel that judges the images.")] = None,
+    lora: Lora = None,
+    allow: Annotated[list[Change] | None, typer.Option(help="What else may be changed: distilled variants.")] = None,
+    distilled: Distilled = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, though this was tuned or begun before.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be tried, and try nothing.")] = False,
     json_: Json = False,
@@ -88,6 +114,7 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
         msg = "Say what to tune with --model, such as `autotune --model shapes`, or see `autotune --help`."
         raise UsageError(msg)
     request = _request(model, budget, tolerance, size, steps, batch, scorer, fresh=fresh)
+    request = replace(request, lora=tuple(lora or ()), allow=tuple(allow or ()), distilled=tuple(distilled or ()))
     if dry_run:
         _dry_run(request, as_json=json_)
     else:
@@ -98,9 +125,13 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
 def plan(
     model: Annotated[str, typer.Argument(help="The model, as it was tuned.")],
     max_memory: Annotated[str, typer.Option(help="Take no more than this, such as 3GiB, even if more is free.")] = "",
+    lora: Lora = None,
+    distilled: Distilled = None,
     json_: Json = False,
 ) -> None:
     """Print the best plan for a model and the memory that is free now."""
+    from ...probes.software import probe_software
+    from ..added import additions_of, named_variants
     from ..catalogue import find_model
     from ..client import plan as ask
     from . import tables
@@ -108,7 +139,9 @@ def plan(
 
     limit = parse_bytes(max_memory) if max_memory else None
     found = find_model(model)
-    answer = ask(found.card.name, max_memory_bytes=limit, revision=found.card.revision)
+    variants = named_variants(distilled or ())
+    added = additions_of(found.card, probe_software(), lora or (), variants, allowed=bool(variants))
+    answer = ask(found.card.name, max_memory_bytes=limit, revision=found.card.revision, added=added)
     if json_:
         typer.echo(answer.model_dump_json(indent=2))
     else:
@@ -122,14 +155,19 @@ def explain(
         list[str] | None,
         typer.Argument(metavar="KNOB=CHOICE", help="Ask of one recipe: compile=full precision=bf16."),
     ] = None,
+    lora: Lora = None,
+    distilled: Distilled = None,
     json_: Json = False,
 ) -> None:
     """Print what each knob bought, and what is not tried here and why."""
     from ..explain import Overview, overview
     from ..explain import explain as look
+    from ..tune import Request
     from . import tables
 
-    found = look(model, turns) if turns else overview(model)
+    variants = tuple(distilled or ())
+    request = Request(model=model, lora=tuple(lora or ()), allow=("distilled",) * bool(variants), distilled=variants)
+    found = look(request, turns) if turns else overview(request)
     if json_:
         typer.echo(found.model_dump_json(indent=2))
     elif isinstance(found, Overview):

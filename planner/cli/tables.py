@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
+from ...search.additions import VARIANTS, distilled_in
 from ...search.measured import FAILURES
 from ...store.places import data_dir
 from ...store.store import FILE_NAME
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from ...probes.machine import Machine
+    from ...search.additions import Additions
     from ...search.measured import Latency, Quality, Trial
     from ...search.plan import Gain, Plan
     from ...search.space import Space
@@ -81,6 +83,8 @@ def _comparison(plan: Plan) -> Table:
         table.add_row("paired difference", "", _said_difference(plan.quality, plan.scope.tolerance))
         if plan.quality.ssim is not None:
             table.add_row("likeness to it (SSIM)", "", f"{plan.quality.ssim:.3f}")
+        elif distilled_in(plan.recipe):
+            table.add_row("likeness to it (SSIM)", "", "not meant: distilled")
     else:
         table.add_row("CLIP score", "not measured", "not measured")
     return table
@@ -129,8 +133,8 @@ def _plain(text: str) -> str:
 
 def _print_way_on(console: Console, result: Result) -> None:
     if result.interrupted:
-        model = shlex.quote(asked_as(result.task.card))
-        console.print(f"Interrupted: `autotune --model {model}` goes on from here.", soft_wrap=True)
+        words = ["autotune", "--model", asked_as(result.task.card), *result.task.added.options]
+        console.print(f"Interrupted: `{shlex.join(words)}` goes on from here.", soft_wrap=True)
 
 
 def _print_use(console: Console, task: Task, plan: Plan) -> None:
@@ -139,8 +143,15 @@ def _print_use(console: Console, task: Task, plan: Plan) -> None:
         json.dumps(text, ensure_ascii=False) for text in (asked_as(task.card), task.calibration_prompts[0])
     )
     console.print("  import autotune")
-    console.print(f"  pipe = autotune.load({model})", soft_wrap=True)
+    console.print(f"  pipe = autotune.load({model}{_said_additions(task.added)})", soft_wrap=True)
     console.print(f'  pipe({prompt}).images[0].save("image.png")', soft_wrap=True)
+
+
+def _said_additions(added: Additions) -> str:
+    """Return the arguments of `autotune.load` that name what is added."""
+    places = {name: place for name in VARIANTS if (place := added.place(name))}
+    said = {"lora": [str(adapter) for adapter in added.adapters], "distilled": places}
+    return "".join(f", {name}={json.dumps(value, ensure_ascii=False)}" for name, value in said.items() if value)
 
 
 def print_answer(answer: Answer) -> None:
@@ -245,6 +256,8 @@ def print_dry_run(task: Task, space: Space, budget_s: float, *, as_json: bool) -
         return
     console = _console()
     console.print(f"{task.card.name} ({task.card.pipeline_class}) on {task.device}, {task.workload}")
+    if task.added.options:
+        console.print(f"with {shlex.join(task.added.options)}", soft_wrap=True)
     console.print(f"machine {task.machine.fingerprint}, at most {said_s(budget_s)}, {space.size:} recipes:")
     table = Table("knob", "choices", box=None, pad_edge=False, header_style="bold")
     for name, choices in space.choices.items():

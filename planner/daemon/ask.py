@@ -9,6 +9,7 @@ from ...errors import NoPlanError, StoreError
 from ...probes.accelerators import Accelerator, free_accelerator_memory
 from ...probes.machine import Machine
 from ...probes.memory import free_memory
+from ...search.plan import Scope
 from ...store.store import Store
 from ..choose import Answer, choose
 from .wire import Question
@@ -37,12 +38,14 @@ def answer(store: Store, question: Question, machine: Machine, free_bytes: Mappi
     Raises NoPlanError with a sentence that says what to run, UnknownModelError if the model was never tuned, and
     StoreError if the store cannot be read, or is damaged and has no plan left.
     """
-    finished = store.plans(question.model, provisional=False)
+    finished = tuple(plan for plan in store.plans(question.model, provisional=False) if _serves(plan.scope, question))
     runs = {plan.run for plan in finished}
-    unfinished = tuple(plan for plan in store.plans(question.model) if plan.run not in runs)
+    unfinished = tuple(
+        plan for plan in store.plans(question.model) if plan.run not in runs and _serves(plan.scope, question)
+    )
     plans = (*finished, *unfinished)  # an interrupted search does not push a finished one aside
     if not plans:
-        raise _nothing(store, question.model)
+        raise _nothing(store, question)
     past = {name: store.machine(name) for name in {plan.scope.machine for plan in plans}}
     return choose(
         plans,
@@ -52,6 +55,18 @@ def answer(store: Store, question: Question, machine: Machine, free_bytes: Mappi
         question.wish,
         question.max_memory_bytes,
         past={name: known for name, known in past.items() if known},
+    )
+
+
+def _of_other_additions(question: Question) -> str:
+    if question.adapters:
+        return (
+            f"There is no plan for {question.model} with these {len(question.adapters)} adapters at these scales: "
+            f"run `autotune --model {question.model} --lora PATH:SCALE` with the same."
+        )
+    return (
+        f"{question.model} was tuned with adapters or distilled variants only, and was asked for without: "
+        f"name them too, or run `autotune --model {question.model}`."
     )
 
 
@@ -80,12 +95,19 @@ def _free_on(gpu: Accelerator, fresh: Mapping[int, int], ram_bytes: int) -> int:
     return fresh.get(gpu.index, probed_bytes) if gpu.kind == "cuda" else probed_bytes
 
 
-def _nothing(store: Store, model: str) -> NoPlanError | StoreError:
+def _serves(scope: Scope, question: Question) -> bool:
+    return scope.serves(question.adapters, question.distilled)
+
+
+def _nothing(store: Store, question: Question) -> NoPlanError | StoreError:
     """Return the error that says why there is no plan, and what to do."""
-    damage = store.damage
+    model, damage = question.model, store.damage
     if damage:
         return StoreError(f"There is no plan for {model} that can be read, and the store is damaged: {damage[0]}")
-    states = {run.state for run in store.runs(model)}
+    runs = store.runs(model)
+    states = {run.state for run in runs if _serves(run.scope, question)}
+    if runs and not states:
+        return NoPlanError(_of_other_additions(question))
     if "finished" in states:
         return NoPlanError(
             f"{model} was tuned, and nothing that was tried is faster and as good: use it unmodified, "

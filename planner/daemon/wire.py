@@ -15,6 +15,8 @@ from ..choose import Wish
 
 ANSWER_LIMIT_BYTES = 2**20
 MODEL = r"^[A-Za-z0-9._/-]{1,200}$"
+ADAPTER = r"[0-9a-f]{16}:-?[0-9.e+-]{1,30}"
+VARIANT = r"[a-z_]{1,20}@[0-9a-f:e.+-]{1,60}"
 UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9}
 
 
@@ -71,6 +73,8 @@ class PlanLine(Value):
     speedup: float
     peak_memory_bytes: int
     created_at: str
+    adapters: tuple[str, ...] = ()
+    distilled: tuple[str, ...] = ()
 
 
 class PlanList(Value):
@@ -93,6 +97,8 @@ def line_of(plan: Plan) -> PlanLine:
         speedup=plan.speedup,
         peak_memory_bytes=plan.peak_memory_bytes,
         created_at=plan.created_at,
+        adapters=plan.scope.adapters,
+        distilled=plan.scope.distilled,
     )
 
 
@@ -136,12 +142,18 @@ Decimal = Annotated[float, BeforeValidator(_decimal)]
 
 
 class Question(Value):
-    """What is asked about a plan; `revision` and `max_memory_bytes` as for `choose`."""
+    """What is asked about a plan; `revision` and `max_memory_bytes` as for `choose`.
+
+    adapters: those that the model is used with, as a scope names them; a plan for others is none. distilled: the
+    variants that a plan may have.
+    """
 
     model: str
     wish: Wish = Wish()
     revision: str | None = None
     max_memory_bytes: int | None = None
+    adapters: tuple[str, ...] = ()
+    distilled: tuple[str, ...] = ()
 
 
 class PlanQuery(BaseModel):
@@ -158,6 +170,8 @@ class PlanQuery(BaseModel):
     frames: Digits | None = Field(default=None, ge=1, le=100_000)
     max_memory: Annotated[str, Field(max_length=24), AfterValidator(_memory)] | None = None
     revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = None
+    adapters: Annotated[str, Field(pattern=f"^{ADAPTER}(,{ADAPTER}){{0,31}}$")] | None = None
+    distilled: Annotated[str, Field(pattern=f"^{VARIANT}(,{VARIANT}){{0,7}}$")] | None = None
 
     @property
     def question(self) -> Question:
@@ -167,4 +181,6 @@ class PlanQuery(BaseModel):
             wish=Wish(**self.model_dump(include=set(Wish.model_fields))),
             revision=self.revision,
             max_memory_bytes=None if self.max_memory is None else bytes_of(self.max_memory),
+            adapters=tuple(self.adapters.split(",")) if self.adapters else (),
+            distilled=tuple(self.distilled.split(",")) if self.distilled else (),
         )

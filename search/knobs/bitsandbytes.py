@@ -10,7 +10,6 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
-
 ADAPTERS = {"lora_A", "lora_B"}
 """What peft calls the two matrices of an adapter beside a layer: small, and exact on purpose."""
 

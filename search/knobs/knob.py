@@ -11,7 +11,7 @@ from ...probes.attention import attention_kernels
 from ...probes.machine import Machine
 from ...probes.model import ModelCard
 from ...probes.software import Software
-from ..additions import Additions
+from ..additions import NOTHING_ADDED, Additions
 from ..recipe import Choice
 from ..workload import Workload
 
@@ -31,7 +31,7 @@ class Setting:
     card: ModelCard
     workload: Workload
     device: str
-    added: Additions = Additions()
+    added: Additions = NOTHING_ADDED
     kernels: Callable[[str], Mapping[str, str]] = attention_kernels
 
     def lacks(self, library: str, extra: str) -> str | None:
@@ -68,7 +68,7 @@ class Bench:
     software: str
     calibration_prompts: tuple[str, ...]
     machine: str = ""
-    added: Additions = Additions()
+    added: Additions = NOTHING_ADDED
 
 
 def _accepts(choice: Choice, setting: Setting) -> str | None:
@@ -100,7 +100,7 @@ class Knob:
     """One thing that can be turned. Its default leaves the pipeline exactly as diffusers made it.
 
     `refuses` says in words why a choice cannot be had in a setting. `prepares` gives the bench that this and every
-    other knob is then turned on: with another component on the card, or another workload. `loads` gives keyword arguments for
+    other knob is then turned on: with another component on the card, or another workload. `loads` gives arguments for
     `DiffusionPipeline.from_pretrained`, and under `quant_mapping` how each component is quantized while it loads;
     `apply` works on the loaded pipeline, `calls` gives keyword arguments
     for every call of it; all are given all choices, and are only asked when the knob is turned. `builds` makes

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...probes.model import ModelCard
 from ...value import Value
-from ..additions import Additions
+from ..additions import NOTHING_ADDED, Additions
 from ..knobs import Bench
 from ..recipe import Recipe
 from ..workload import Workload
@@ -29,7 +29,7 @@ class Order(Value):
     software: str
     machine: str
     calibration_prompts: tuple[str, ...]
-    added: Additions = Additions()
+    added: Additions = NOTHING_ADDED
 
     def bench(self) -> Bench:
         """Return the bench that the order describes."""

@@ -16,6 +16,7 @@ from autotune.search.measured import Latency, Trial
 from autotune.search.recipe import UNMODIFIED, Recipe
 from autotune.store.store import Store
 
+SHAPES = Request(model="shapes")
 BF16 = Recipe(turned={"precision": "bf16"})
 
 
@@ -44,7 +45,7 @@ def kept(*trials: tuple[Recipe, float]) -> None:
 
 
 def test_a_rule_says_why_and_how_it_is_known(capsys: pytest.CaptureFixture[str]) -> None:
-    found = explain("shapes", ["compile=openvino", "memory_format=channels_last"])
+    found = explain(SHAPES, ["compile=openvino", "memory_format=channels_last"])
     assert "OpenVINO" in found.because
     assert "docs.openvino.ai" in found.source
     tables.print_explanation(found)
@@ -52,13 +53,13 @@ def test_a_rule_says_why_and_how_it_is_known(capsys: pytest.CaptureFixture[str])
 
 
 def test_a_knob_says_why_and_how_it_is_known() -> None:
-    found = explain("shapes", ["precision=fp16"] if not probe().accelerators else ["compile=openvino"])
+    found = explain(SHAPES, ["precision=fp16"] if not probe().accelerators else ["compile=openvino"])
     assert found.because
     assert found.source.startswith("https://")
 
 
 def test_nothing_speaks_against_what_was_not_tried(capsys: pytest.CaptureFixture[str]) -> None:
-    found = explain("shapes", ["tome_ratio=0.25"])
+    found = explain(SHAPES, ["tome_ratio=0.25"])
     assert (found.because, found.source, found.trial) == ("", "", None)
     tables.print_explanation(found)
     assert "has not been tried yet" in capsys.readouterr().out
@@ -67,7 +68,7 @@ def test_nothing_speaks_against_what_was_not_tried(capsys: pytest.CaptureFixture
 def test_what_was_measured_last_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     kept((UNMODIFIED, 900.0), (BF16, 700.0))
     kept((UNMODIFIED, 1000.0), (BF16, 500.0))
-    found = explain("shapes", ["precision=bf16"])
+    found = explain(SHAPES, ["precision=bf16"])
     assert found.trial
     assert found.baseline
     assert (found.trial.median_ms, found.baseline.median_ms) == (500.0, 1000.0)
@@ -79,7 +80,7 @@ def test_what_was_measured_last_is_told(capsys: pytest.CaptureFixture[str]) -> N
 
 
 def test_a_model_that_was_not_tuned_has_only_what_is_ruled_out(capsys: pytest.CaptureFixture[str]) -> None:
-    found = overview("shapes")
+    found = overview(SHAPES)
     assert (found.plan, found.reason, found.failed) == (None, "", ())
     assert {refused.knob for refused in found.refused} & {"offload", "compile"}
     tables.print_overview(found)
@@ -91,7 +92,7 @@ def test_a_model_that_was_not_tuned_has_only_what_is_ruled_out(capsys: pytest.Ca
 def test_the_newest_tuning_is_the_one_that_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     kept((UNMODIFIED, 900.0), (BF16, 700.0))
     kept((UNMODIFIED, 1000.0), (BF16, math.nan))
-    found = overview("shapes")
+    found = overview(SHAPES)
     assert [(trial.recipe, trial.outcome) for trial in found.failed] == [(BF16, "crashed")]
     tables.print_overview(found)
     said = capsys.readouterr().out
@@ -111,5 +112,5 @@ def test_the_newest_tuning_is_the_one_that_is_told(capsys: pytest.CaptureFixture
 )
 def test_what_cannot_be_meant_is_refused(turn: str, said: str) -> None:
     with pytest.raises(UsageError) as refused:
-        explain("shapes", [turn])
+        explain(SHAPES, [turn])
     assert said in str(refused.value)
