@@ -69,18 +69,29 @@ def _parts(text: str) -> tuple[Path, float]:
     """Return path and scale; a colon belongs to the path if such a file is there."""
     path, colon, said = text.rpartition(":")
     if not colon or _is_there(text):
-        return Path(text).expanduser(), 1.0
+        return _path(text), 1.0
     try:
         scale = float(said)
     except ValueError:
         if _is_there(path):
             msg = f"The scale of an adapter is a number, as in {path}:0.8; {said!r} was given."
             raise UsageError(msg) from None
-        return Path(text).expanduser(), 1.0
+        return _path(text), 1.0
     if not math.isfinite(scale) or scale == 0:
         msg = f"The scale of an adapter is a finite number other than 0; {said} was given for {path}."
         raise UsageError(msg)
-    return Path(path).expanduser(), scale
+    return _path(path), scale
+
+
+def _path(text: str) -> Path:
+    try:
+        if "\0" in text:
+            msg = "it holds a NUL"
+            raise ValueError(msg)
+        return Path(text).expanduser()
+    except (RuntimeError, ValueError) as error:
+        msg = f"{text!r} is no path to an adapter ({error})."
+        raise UsageError(msg) from error
 
 
 def _is_there(text: str) -> bool:

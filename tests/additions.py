@@ -21,8 +21,8 @@ def write_adapter(file: Path, model: Path, *, rank: int = 4, seed: int = 1, text
             for name in (name for name in opened.keys() if name.endswith(ADAPTED)):  # noqa: SIM118 - no mapping
                 rows, columns = opened.get_slice(name).get_shape()
                 layer = f"{part}.{name.removesuffix('.weight').removeprefix('text_model.')}"
-                tensors[f"{layer}.lora_A.weight"] = chance.normal(size=(rank, columns), scale=0.5)
-                tensors[f"{layer}.lora_B.weight"] = chance.normal(size=(rows, rank), scale=0.5)
+                tensors[f"{layer}.lora_A.weight"] = chance.normal(size=(rank, columns), scale=0.25)
+                tensors[f"{layer}.lora_B.weight"] = chance.normal(size=(rows, rank), scale=0.25)
     file.parent.mkdir(parents=True, exist_ok=True)
     save_file({name: tensor.astype(np.float32) for name, tensor in tensors.items()}, file)
     return file
@@ -48,7 +48,6 @@ def write_small_unet(folder: Path, model: Path) -> Path:
     torch.manual_seed(6)
     config = dict(UNet2DConditionModel.load_config(model / "unet"))
     fewer = {"block_out_channels": (8,), "down_block_types": ("CrossAttnDownBlock2D",)}
-    UNet2DConditionModel.from_config(config | fewer | {"up_block_types": ("CrossAttnUpBlock2D",)}).save_pretrained(
-        folder
-    )
+    small = UNet2DConditionModel.from_config(config | fewer | {"up_block_types": ("CrossAttnUpBlock2D",)})
+    small.save_pretrained(folder)
     return folder

@@ -93,6 +93,8 @@ def scopes() -> st.SearchStrategy[Scope]:
         scorer=st.just("") | KEYS,
         prompts=KEYS,
         tolerance=SHARES,
+        adapters=st.lists(KEYS, max_size=2).map(tuple),
+        distilled=st.lists(KEYS, max_size=2).map(tuple),
     )
 
 

@@ -53,6 +53,16 @@ BREAKS = {
     "torchao_kernels_of_bf16": {"quantization": "torchao_fp8_dynamic_row", "precision": "fp16"},
     "vae_keeps_what_there_is": {"vae_precision": "fp32"},
     "openvino_has_its_own_precision": {"vae_precision": "fp32", "precision": "bf16", "compile": "openvino"},
+    "fused_projections_leave_adapters_out": {"fuse_qkv": True},
+    "torchao_quantizes_before_adapters_fuse": {"lora": "fused", "quantization": "torchao_int8_weight_only"},
+    "int4_takes_no_adapters": {"quantization": "torchao_int4_weight_only"},
+    "openvino_fuses_adapters": {"compile": "openvino", "lora": "fused"},
+    "hotswap_needs_compile": {"lora": "hotswap"},
+    "hotswap_needs_plain_weights": {"lora": "hotswap", "compile": "full", "quantization": "bnb_int8"},
+    "adapters_fit_the_whole_denoiser": {"small_denoiser": True, "lcm_lora": "4_steps"},
+    "the_users_adapters_fit_the_whole_denoiser": {"small_denoiser": True},
+    "few_steps_are_not_guided": {"lcm_lora": "4_steps", "guidance_cutoff": 0.5},
+    "few_steps_share_no_features": {"lcm_lora": "4_steps", "feature_cache": "deepcache_3"},
 }
 KEEPS = {
     "nncf_needs_openvino": {"quantization": "nncf_int8", "compile": "openvino"},
@@ -81,6 +91,16 @@ KEEPS = {
     "torchao_kernels_of_bf16": {"quantization": "torchao_fp8_dynamic_row", "precision": "bf16"},
     "vae_keeps_what_there_is": {"vae_precision": "fp32", "precision": "fp16"},
     "openvino_has_its_own_precision": {"precision": "bf16", "compile": "openvino"},
+    "fused_projections_leave_adapters_out": {"fuse_qkv": True, "lora": "fused"},
+    "torchao_quantizes_before_adapters_fuse": {"lora": "fused", "quantization": "bnb_nf4"},
+    "int4_takes_no_adapters": {"quantization": "torchao_int8_weight_only"},
+    "openvino_fuses_adapters": {"compile": "openvino"},
+    "hotswap_needs_compile": {"lora": "hotswap", "compile": "full"},
+    "hotswap_needs_plain_weights": {"lora": "hotswap", "compile": "full", "precision": "bf16"},
+    "adapters_fit_the_whole_denoiser": {"tiny_vae": True, "lcm_lora": "4_steps"},
+    "the_users_adapters_fit_the_whole_denoiser": {"tiny_vae": True},
+    "few_steps_are_not_guided": {"lcm_lora": "4_steps"},
+    "few_steps_share_no_features": {"lcm_lora": "4_steps", "tome_ratio": 0.25},
 }
 
 
@@ -123,10 +143,11 @@ def test_every_rule_has_a_case_on_both_sides() -> None:
 @pytest.mark.parametrize("rule", RULES, ids=lambda rule: rule.name)
 def test_a_rule_refuses_its_case_and_not_its_neighbour(rule: object) -> None:
     name = rule.name  # type: ignore[attr-defined]  # parametrize loses the type
-    broken = refusal(choices_of(Recipe(turned=BREAKS[name])))  # type: ignore[arg-type]  # dict is invariant
+    adapted: bool = rule.adapted  # type: ignore[attr-defined]  # the same
+    broken = refusal(choices_of(Recipe(turned=BREAKS[name])), adapted=adapted)  # type: ignore[arg-type]  # dict is invariant
     assert broken is not None
     assert broken.name == name
-    assert refusal(choices_of(Recipe(turned=KEEPS[name]))) is None  # type: ignore[arg-type]  # dict is invariant
+    assert refusal(choices_of(Recipe(turned=KEEPS[name])), adapted=adapted) is None  # type: ignore[arg-type]  # dict is invariant
 
 
 def test_reasons_and_sources_are_said() -> None:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import sqlite3
 from typing import TYPE_CHECKING
 
@@ -97,3 +98,22 @@ def test_ids_are_of_version_7_and_sort_by_time(monkeypatch: pytest.MonkeyPatch) 
     assert ids == sorted(ids)
     assert all(name[14] == "7" and name[19] in "89ab" and len(name) == 36 for name in ids)
     assert len({new_id() for _ in range(1000)}) == 1000
+
+
+def test_a_scope_from_before_there_were_additions_is_the_same_scope() -> None:
+    """Its key is the one that stores have: plans and unfinished runs are found again."""
+    assert SCOPE.key == "38c893cbe5457d5a"
+    old = SCOPE.model_dump(mode="json", exclude={"adapters", "distilled"})
+    found = Scope.model_validate_json(json.dumps(old))
+    assert (found, found.key) == (SCOPE, SCOPE.key)
+
+
+def test_other_additions_are_another_scope() -> None:
+    others = [SCOPE.model_copy(update={name: ("0123456789abcdef:1.0",)}) for name in ("adapters", "distilled")]
+    assert len({SCOPE.key, *(other.key for other in others)}) == 3
+    adapted, distilled = others
+    assert not SCOPE.serves(adapted.adapters, ())
+    assert not adapted.serves((), ())
+    assert adapted.serves(adapted.adapters, distilled.distilled)
+    assert not distilled.serves((), ())
+    assert SCOPE.serves((), distilled.distilled)
