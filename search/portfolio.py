@@ -48,6 +48,8 @@ PROMISING: tuple[tuple[str, Choice], ...] = (
     # published or measured gains of one turn alone, the largest first; what is not here is tried after them
     ("compile", "openvino"),
     ("feature_cache", "deepcache_3"),
+    ("feature_cache", "cache_dit_0.24"),
+    ("feature_cache", "first_block_0.08"),
     ("compile", "full"),
     ("compile", "regional"),
     ("precision", "bf16"),

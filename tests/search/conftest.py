@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,8 +16,10 @@ from autotune.probes.machine import Machine, probe
 from autotune.search.recipe import UNMODIFIED
 from autotune.search.trial.process import Template
 
+from .small import Small, write_small
+
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from autotune.search.knobs import Bench
     from autotune.search.task import Task
@@ -51,6 +54,13 @@ def _write_tiny(folder: Path, *how: str) -> None:
     command = [sys.executable, str(TINY), str(folder), *how]
     environment = {"PYTHONPATH": str(TINY.parents[1] / ".dev"), "HF_HUB_OFFLINE": "1"}
     subprocess.run(command, check=True, capture_output=True, env=environment)
+
+
+@pytest.fixture(scope="session")
+def small(tmp_path_factory: pytest.TempPathFactory, machine: Machine) -> Callable[[str], Small]:
+    """Gives the small pipeline of an architecture by name, written when it is first asked for."""
+    folder = tmp_path_factory.mktemp("architectures")
+    return cache(lambda name: write_small(name, folder, machine))
 
 
 @pytest.fixture

@@ -48,7 +48,7 @@ class Small:
         return Small(setting, Bench(**{**vars(self.bench), "workload": workload}))
 
 
-def small(name: str, folder: Path, machine: Machine) -> Small:
+def write_small(name: str, folder: Path, machine: Machine) -> Small:
     """Write a small pipeline into a folder and return it."""
     architecture = ARCHITECTURE_OF[name]
     card = read_model(architecture.write(folder / name))

@@ -10,32 +10,19 @@ import numpy as np
 import pytest
 
 from autotune.errors import UnfitError
-from autotune.probes.machine import Machine
 from autotune.search.assemble import assemble, build, choices_of
 from autotune.search.knobs import cache_dit, feature_cache, hook_caches, magcache
 from autotune.search.recipe import Recipe
 
-from .small import Counted, Small, small
+from .small import Counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
+
+    from .small import Small
 
 # torch, diffusers and transformers warn of each other's ways, which the processes of trials do not turn into errors
 pytestmark = pytest.mark.filterwarnings("ignore")
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory, machine: Machine) -> Callable[[str], Small]:
-    folder: Path = tmp_path_factory.mktemp("architectures")
-    made: dict[str, Small] = {}
-
-    def write(name: str) -> Small:
-        if name not in made:
-            made[name] = small(name, folder, machine)
-        return made[name]
-
-    return write
 
 
 def cached(choice: str) -> Recipe:
@@ -53,9 +40,9 @@ SKIPPED = {
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "choice"), [(name, choice) for name in SKIPPED for choice in SKIPPED[name]])
 def test_a_cache_skips_work_and_starts_anew_with_each_call(
-    name: str, choice: str, written: Callable[[str], Small], monkeypatch: pytest.MonkeyPatch
+    name: str, choice: str, small: Callable[[str], Small], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    each = written(name)
+    each = small(name)
     if choice.startswith("cache_dit"):
         pytest.importorskip("cache_dit")
     assert feature_cache.refuses(choice, each.setting) is None
@@ -86,11 +73,11 @@ def _whatever_the_threshold(choice: str, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_without_guidance_every_step_is_cached_alike(
-    written: Callable[[str], Small], monkeypatch: pytest.MonkeyPatch
+    small: Callable[[str], Small], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pytest.importorskip("cache_dit")
     _whatever_the_threshold("cache_dit_0.24", monkeypatch)
-    each = written("wan").with_workload(guidance=1.0)
+    each = small("wan").with_workload(guidance=1.0)
     plain = assemble(Recipe(), each.bench)
     counted = Counted(plain.transformer, monkeypatch).during()
     pipe = assemble(cached("cache_dit_0.24"), each.bench)
@@ -104,8 +91,8 @@ def test_without_guidance_every_step_is_cached_alike(
     assert not np.array_equal(each.image(cached("pab_246")), each.image())
 
 
-def test_magcache_is_calibrated_once_for_a_model_and_a_workload(written: Callable[[str], Small]) -> None:
-    each = written("flux").with_workload(steps=11)
+def test_magcache_is_calibrated_once_for_a_model_and_a_workload(small: Callable[[str], Small]) -> None:
+    each = small("flux").with_workload(steps=11)
     build(cached("magcache_0.06"), each.bench)
     file = magcache._file(each.bench)
     ratios = json.loads(file.read_text())
@@ -121,9 +108,9 @@ def test_magcache_is_calibrated_once_for_a_model_and_a_workload(written: Callabl
 
 
 def test_what_would_be_skipped_nowhere_is_an_error(
-    written: Callable[[str], Small], monkeypatch: pytest.MonkeyPatch
+    small: Callable[[str], Small], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    each = written("flux")
+    each = small("flux")
     monkeypatch.setattr(hook_caches, "ATTENTION_NAMES", ["no_such_module"])
     with pytest.raises(UnfitError, match="found nothing to skip in a FluxTransformer2DModel"):
         assemble(cached("taylorseer_5"), each.bench)
@@ -146,11 +133,11 @@ REFUSED = [
 
 @pytest.mark.parametrize(("name", "choice", "workload", "reason"), REFUSED)
 def test_a_cache_that_would_do_nothing_or_harm_is_refused(
-    name: str, choice: str, workload: dict[str, Any], reason: str, written: Callable[[str], Small]
+    name: str, choice: str, workload: dict[str, Any], reason: str, small: Callable[[str], Small]
 ) -> None:
     if choice.startswith("cache_dit"):
         pytest.importorskip("cache_dit")
-    assert reason in (feature_cache.refuses(choice, written(name).with_workload(**workload).setting) or "")
+    assert reason in (feature_cache.refuses(choice, small(name).with_workload(**workload).setting) or "")
 
 
 @pytest.mark.parametrize(
@@ -166,17 +153,17 @@ def test_a_cache_that_would_do_nothing_or_harm_is_refused(
     ],
 )
 def test_classes_are_judged_by_their_source(
-    pipeline: str, denoiser: str, choice: str, reason: str | None, written: Callable[[str], Small]
+    pipeline: str, denoiser: str, choice: str, reason: str | None, small: Callable[[str], Small]
 ) -> None:
-    setting = written("flux").setting
+    setting = small("flux").setting
     transformer = setting.card.denoiser.model_copy(update={"class_name": denoiser})
     card = setting.card.model_copy(update={"pipeline_class": pipeline, "components": (transformer,)})
     found = feature_cache.refuses(choice, replace(setting, card=card))
     assert found is None if reason is None else reason in (found or "")
 
 
-def test_a_missing_library_is_said(written: Callable[[str], Small]) -> None:
-    setting = written("flux").setting
+def test_a_missing_library_is_said(small: Callable[[str], Small]) -> None:
+    setting = small("flux").setting
     software = setting.machine.software.model_copy(update={"versions": {}})
     bare = replace(setting, machine=setting.machine.model_copy(update={"software": software}))
     assert "pip install 'autotune-diffusers[cache]'" in (feature_cache.refuses("cache_dit_0.08", bare) or "")

@@ -1,4 +1,4 @@
-"""Knobs of transformers that change neither weights nor caches: fused projections, guidance that ends, merged tokens."""
+"""Knobs of transformers that change neither weights nor caches: fused projections, guidance, merged tokens."""
 
 from __future__ import annotations
 
@@ -11,32 +11,16 @@ from autotune.search.assemble import assemble
 from autotune.search.knobs import fuse_qkv, guidance
 from autotune.search.recipe import Recipe
 
-from .small import Small, small
-
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
-    from autotune.probes.machine import Machine
+    from .small import Small
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # torch and transformers warn of each other's ways
 
 FUSED = Recipe(turned={"fuse_qkv": True})
 CUTOFF = Recipe(turned={"guidance_cutoff": 0.5})
 ROUNDING = 1e-4
-
-
-@pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory, machine: Machine) -> Callable[[str], Small]:
-    folder: Path = tmp_path_factory.mktemp("architectures")
-    made: dict[str, Small] = {}
-
-    def write(name: str) -> Small:
-        if name not in made:
-            made[name] = small(name, folder, machine)
-        return made[name]
-
-    return write
 
 
 def projections(denoiser: Any) -> list[str]:
@@ -50,9 +34,9 @@ def projections(denoiser: Any) -> list[str]:
 
 
 @pytest.mark.parametrize("name", ["sdxl", "flux", "sd3", "pixart", "wan"])
-def test_fused_projections_run_instead_of_the_three(name: str, written: Callable[[str], Small]) -> None:
-    each = written(name)
-    assert fuse_qkv.refuses(True, each.setting) is None
+def test_fused_projections_run_instead_of_the_three(name: str, small: Callable[[str], Small]) -> None:
+    each = small(name)
+    assert fuse_qkv.refuses(choice=True, setting=each.setting) is None
     pipe = assemble(FUSED, each.bench)
     ran = projections(getattr(pipe, each.setting.card.denoiser.name))
     fused = each.image(pipe=pipe)
@@ -61,11 +45,9 @@ def test_fused_projections_run_instead_of_the_three(name: str, written: Callable
 
 
 @pytest.mark.parametrize("name", ["sana", "ltx"])
-def test_projections_whose_fusing_would_change_nothing_are_left_alone(
-    name: str, written: Callable[[str], Small]
-) -> None:
-    each = written(name)
-    assert "does not use fused projections" in (fuse_qkv.refuses(True, each.setting) or "")
+def test_projections_whose_fusing_would_change_nothing_are_left_alone(name: str, small: Callable[[str], Small]) -> None:
+    each = small(name)
+    assert "does not use fused projections" in (fuse_qkv.refuses(choice=True, setting=each.setting) or "")
     pipe = assemble(Recipe(), each.bench)
     pipe.transformer.fuse_qkv_projections()
     ran = projections(pipe.transformer)
@@ -86,8 +68,8 @@ def rows(denoiser: Any) -> list[int]:
 
 @pytest.mark.parametrize("batch", [1, 2])
 @pytest.mark.parametrize("name", ["sdxl", "sd3", "sana", "ltx", "wan"])
-def test_guidance_ends_half_way(name: str, batch: int, written: Callable[[str], Small]) -> None:
-    each = written(name).with_workload(batch=batch)
+def test_guidance_ends_half_way(name: str, batch: int, small: Callable[[str], Small]) -> None:
+    each = small(name).with_workload(batch=batch)
     assert guidance.refuses(0.5, each.setting) is None
     pipe = assemble(CUTOFF, each.bench)
     sizes = rows(getattr(pipe, each.setting.card.denoiser.name))
@@ -99,23 +81,23 @@ def test_guidance_ends_half_way(name: str, batch: int, written: Callable[[str], 
 
 
 @pytest.mark.parametrize("name", ["pixart", "flux"])
-def test_guidance_that_cannot_be_ended_is_refused(name: str, written: Callable[[str], Small]) -> None:
-    assert "lets no callback end its guidance" in (guidance.refuses(0.5, written(name).setting) or "")
+def test_guidance_that_cannot_be_ended_is_refused(name: str, small: Callable[[str], Small]) -> None:
+    assert "lets no callback end its guidance" in (guidance.refuses(0.5, small(name).setting) or "")
 
 
 @pytest.mark.parametrize("choice", ["first_block_0.2", "taylorseer_5", "pab_246", "fastercache"])
-def test_caches_begin_anew_when_guidance_ends(choice: str, written: Callable[[str], Small]) -> None:
+def test_caches_begin_anew_when_guidance_ends(choice: str, small: Callable[[str], Small]) -> None:
     recipe = Recipe(turned={"guidance_cutoff": 0.5, "feature_cache": choice})
-    each = written("ltx")
+    each = small("ltx")
     images = [each.image(recipe), each.image(CUTOFF)]
     assert np.isfinite(images[0]).all()
     assert np.abs(images[0] - images[1]).mean() < 0.05
 
 
-def test_tokens_are_merged_in_sdxl_too(written: Callable[[str], Small]) -> None:
+def test_tokens_are_merged_in_sdxl_too(small: Callable[[str], Small]) -> None:
     import tomesd
 
-    each = written("sdxl")
+    each = small("sdxl")
     pipe = assemble(Recipe(turned={"tome_ratio": 0.5}), each.bench)
     block = next(module for module in pipe.unet.modules() if type(module).__name__ == "ToMeBlock")
     tokens: list[int] = []
