@@ -17,6 +17,7 @@ from autotune.search.space import Space, space_for
 from autotune.search.verify.architectures import ARCHITECTURES, Architecture
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from autotune.probes.machine import Machine
@@ -41,8 +42,8 @@ def bench_of(architecture: Architecture, folder: Path) -> Bench:
     )
 
 
-def image(bench: Bench, turned: dict[str, Choice]) -> np.ndarray:
-    pipe = assemble(Recipe(turned=turned), bench)
+def image(bench: Bench, turned: Mapping[str, Choice]) -> np.ndarray:
+    pipe = assemble(Recipe(turned=dict(turned)), bench)
     return np.asarray(call_pipeline(pipe, bench.workload, "a red circle", 3, output_type="np")[0], dtype=np.float32)
 
 
