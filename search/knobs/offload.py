@@ -79,16 +79,36 @@ def offload_groups(pipe: Any, how: dict[str, Any], device: str, disk: Path | Non
     folder = _waiting_room(disk) if disk else None
     for name, component in pipe.components.items():
         if isinstance(component, torch.nn.Module):
+            room = folder / name if folder and not _has_tied_weights(component) else None
             arguments = {
                 "onload_device": torch.device(device),
                 "offload_device": torch.device("cpu"),
-                "offload_to_disk_path": str(folder / name) if folder else None,
-                **how,
+                "offload_to_disk_path": str(room) if room else None,
+                **_level(name, component, how),
             }
             if hasattr(component, "enable_group_offload"):
                 component.enable_group_offload(**arguments)
             else:  # of transformers
                 apply_group_offloading(component, **arguments)
+
+
+def _level(name: str, component: Any, how: dict[str, Any]) -> dict[str, Any]:
+    """Return how a component is offloaded: a VAE that does not say which of its parts are blocks, layer by layer.
+
+    What is no block waits for the component's own `forward`, and pipelines call a VAE's `decode`: its weights would
+    not come. Seen with AutoencoderDC.
+    """
+    if name != "vae" or getattr(component, "_group_offload_block_modules", None):
+        return how
+    return {option: value for option, value in (how | LEAF).items() if option != "num_blocks_per_group"}
+
+
+def _has_tied_weights(component: Any) -> bool:
+    """Return whether two of its layers share a weight, as T5's embeddings do: the second would be written when empty.
+
+    Such a component waits in RAM. Source: diffusers 0.42, hooks/group_offloading.py (`_offload_to_disk`); seen with T5.
+    """
+    return len(list(component.named_parameters(remove_duplicate=False))) > len(list(component.parameters()))
 
 
 def _waiting_room(disk: Path) -> Path:

@@ -44,8 +44,8 @@ def test_no_layer_runs_without_its_weights(architecture: Architecture, level: st
         np.asarray(call_pipeline(pipe, bench.workload, "a red circle", 3, output_type="np"))
         for pipe in (plain, hooked, hooked)
     ]
-    assert np.array_equal(images[0], images[1])
-    assert np.array_equal(images[0], images[2])
+    assert np.abs(images[0] - images[1]).max() < 1e-5
+    assert np.abs(images[0] - images[2]).max() < 1e-5
 
 
 def test_each_choice_is_what_its_name_says() -> None:
