@@ -31,8 +31,8 @@ BACKENDS = {
 """What diffusers' dispatcher calls each; `native` is what it takes by itself, and `*_hub` would download code."""
 
 SAGE = frozenset(name for name in BACKENDS if name.startswith("sage"))
-HALF = frozenset(name for name in BACKENDS if name.startswith(("flash", "sage"))) | {"native_cudnn"}
-"""Kernels in half precision only (diffusers 0.42, `_check_qkv_dtype_bf16_or_fp16`)."""
+HALF = frozenset(name for name in BACKENDS if name.startswith("flash")) | {"sage", "sage_varlen", "native_cudnn"}
+"""Kernels in half precision only (diffusers 0.42, `_check_qkv_dtype_bf16_or_fp16`); on a CPU, native_flash is not."""
 
 UNMASKED = frozenset({"native_flash", "flash", "flash_3"}) | SAGE - {"sage_varlen"}
 MASKING = ("LTXVideoTransformer3DModel",)
