@@ -60,6 +60,14 @@ def call_arguments(workload: Workload, pipeline_class: str) -> dict[str, Any]:
     return arguments
 
 
+def has_halves(workload: Workload, pipeline_class: str) -> bool:
+    """Return whether a call computes an unconditional half as well.
+
+    Where there is a `true_cfg_scale`, which we leave alone, the guidance scale is an input of the denoiser.
+    """
+    return workload.guidance > 1 and "true_cfg_scale" not in abilities(pipeline_class).parameters
+
+
 def call_pipeline(pipe: Any, workload: Workload, prompt: str, seed: int, **arguments: Any) -> Any:
     """Return the images of one call, made from a latent that is the same on every device (a CPU generator).
 

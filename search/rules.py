@@ -39,6 +39,8 @@ class Rule:
 WHOLE = {"full", *MODES}
 QUANTIZATIONS = ("quantization", "text_encoder_quantization", "vae_quantization")
 
+CANNOT_BEGIN_ANEW = {*THRESHOLDS, *DUAL_BLOCK_CACHES, "fastercache"}
+
 
 def _torch_quantized(choice: Choice) -> bool:
     return choice != "none" and not str(choice).startswith("nncf")
@@ -94,10 +96,17 @@ RULES: tuple[Rule, ...] = (
         source="search/knobs/openvino: of the caches, DeepCache alone is two graphs",
     ),
     Rule(
+        "kept_features_or_cuda_graphs",
+        lambda c: c["compile"] in CUDA_MODES and c["feature_cache"] != "none",
+        because="a CUDA graph writes over what it returned the last time, and a cache keeps just that",
+        source="https://docs.pytorch.org/docs/stable/torch.compiler_cudagraph_trees.html (limitations)",
+    ),
+    Rule(
         "counted_steps_or_guidance_cutoff",
-        lambda c: c["feature_cache"] in {*THRESHOLDS, *DUAL_BLOCK_CACHES} and c["guidance_cutoff"] != 1.0,
-        because="these caches count the calls of a whole image, and half of them, or of a batch, ends with guidance",
-        source="diffusers 0.42, hooks/mag_cache.py (step_index); cache_dit 1.5, enable_separate_cfg",
+        lambda c: c["feature_cache"] in CANNOT_BEGIN_ANEW and c["guidance_cutoff"] != 1.0,
+        because="half of the calls, or of each batch, ends with guidance, and these caches cannot begin anew in between",
+        source="diffusers 0.42, hooks/mag_cache.py (step_index) and faster_cache.py (TypeError, run); "
+        "cache_dit 1.5, enable_separate_cfg",
     ),
     Rule(
         "cache_dit_or_group_offload",

@@ -14,7 +14,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...probes.classes import abilities
+from ..pipeline import has_halves
 
 if TYPE_CHECKING:
     from .knob import Bench, Setting
@@ -80,16 +80,9 @@ def apply(pipe: Any, choice: str, bench: Bench) -> None:
             max_warmup_steps=WARM_UP_STEPS,
             max_continuous_cached_steps=wanted.in_a_row,
             residual_diff_threshold=wanted.threshold,
-            enable_separate_cfg=_halves_apart(bench),
+            # the library knows which pipelines take two calls a step for guidance, and not whether there is any: it
+            # would take every second step for the other half
+            enable_separate_cfg=None if has_halves(bench.workload, bench.card.pipeline_class) else False,
         ),
         calibrator_config=TaylorSeerCalibratorConfig(taylorseer_order=1) if wanted.extrapolated else None,
     )
-
-
-def _halves_apart(bench: Bench) -> bool | None:
-    """Return False where there is no guidance; else the library knows which pipelines take two calls a step for it.
-
-    Where there is one call a step and it expects two, it would take each second step for the other half.
-    """
-    guided = bench.workload.guidance > 1 and "true_cfg_scale" not in abilities(bench.card.pipeline_class).parameters
-    return None if guided else False

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from ...errors import UnfitError
 from ...probes.classes import Abilities, abilities, says
+from ..pipeline import has_halves
 from . import magcache
 
 if TYPE_CHECKING:
@@ -80,13 +81,9 @@ def _pipeline(setting: Setting) -> Abilities:
 
 
 def _halves_apart(setting: Setting) -> bool:
-    """Return whether guidance takes two calls of the denoiser a step.
-
-    With `true_cfg_scale`, what we set as guidance is an input of the denoiser, and there is one call.
-    """
-    pipeline = _pipeline(setting)
-    guided = setting.workload.guidance > 1 and "true_cfg_scale" not in pipeline.parameters
-    return guided and pipeline.contexts != {"cond_uncond"}
+    """Return whether guidance takes two calls of the denoiser a step."""
+    one_call = _pipeline(setting).contexts == {"cond_uncond"}
+    return has_halves(setting.workload, setting.card.pipeline_class) and not one_call
 
 
 def _skips_blocks(setting: Setting) -> str | None:
@@ -173,7 +170,7 @@ def _faster(pipe: Any, choices: Choices, bench: Bench) -> Any:
     from diffusers import FasterCacheConfig
 
     axes = BOTH_HALVES_5D.get(bench.card.pipeline_class)
-    guided = axes is not None and bench.workload.guidance > 1
+    guided = axes is not None and has_halves(bench.workload, bench.card.pipeline_class)
     return FasterCacheConfig(
         current_timestep_callback=lambda: pipe.current_timestep,
         attention_weight_callback=lambda _: 0.3,

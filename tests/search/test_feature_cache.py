@@ -12,7 +12,9 @@ import pytest
 from autotune.errors import UnfitError
 from autotune.search.assemble import assemble, build, choices_of
 from autotune.search.knobs import cache_dit, feature_cache, hook_caches, magcache
+from autotune.search.pipeline import call_arguments
 from autotune.search.recipe import Recipe
+from autotune.search.verify import architectures
 
 from .small import Counted
 
@@ -114,6 +116,95 @@ def test_what_would_be_skipped_nowhere_is_an_error(
     monkeypatch.setattr(hook_caches, "ATTENTION_NAMES", ["no_such_module"])
     with pytest.raises(UnfitError, match="found nothing to skip in a FluxTransformer2DModel"):
         assemble(cached("taylorseer_5"), each.bench)
+
+
+def test_fastercache_guesses_the_unconditional_half_of_a_batch_of_video(small: Callable[[str], Small]) -> None:
+    pipe = _cogvideox()
+    bench = small("ltx").bench
+    card = bench.card.model_copy(update={"pipeline_class": "CogVideoXPipeline"})
+    hook_caches.apply(pipe, choices_of(cached("fastercache")), replace(bench, card=card))
+    rows: list[int] = []
+    pipe.transformer.patch_embed.register_forward_pre_hook(lambda _, args: rows.append(len(args[1])))
+    arguments = call_arguments(bench.workload, "CogVideoXPipeline")
+    videos = [
+        pipe("a circle", generator=_seeded(), output_type="np", max_sequence_length=16, **arguments).frames
+        for _ in range(2)
+    ]
+    assert rows[:12] == rows[12:]
+    assert 2 <= rows[:12].count(1) < 12
+    assert np.array_equal(*videos)
+
+
+def _seeded() -> Any:
+    import torch
+
+    return torch.Generator().manual_seed(0)
+
+
+def _cogvideox() -> Any:
+    import diffusers
+
+    denoiser = diffusers.CogVideoXTransformer3DModel(
+        num_attention_heads=2,
+        attention_head_dim=32,
+        in_channels=4,
+        out_channels=4,
+        time_embed_dim=16,
+        text_embed_dim=64,
+        num_layers=2,
+        sample_width=16,
+        sample_height=16,
+        sample_frames=5,
+        max_text_seq_length=16,
+    )
+    vae = diffusers.AutoencoderKLCogVideoX(
+        block_out_channels=(8, 8, 8, 8), latent_channels=4, layers_per_block=1, norm_num_groups=2
+    )
+    pipe = diffusers.CogVideoXPipeline(
+        tokenizer=architectures._t5_tokenizer(),
+        text_encoder=architectures._t5().eval(),
+        vae=vae.eval(),
+        transformer=denoiser.eval(),
+        scheduler=diffusers.CogVideoXDDIMScheduler(),
+    )
+    pipe.set_progress_bar_config(disable=True)
+    return pipe
+
+
+def test_text_keys_and_values_are_computed_once_a_prompt_and_exactly(small: Callable[[str], Small]) -> None:
+    import torch
+    from diffusers import NucleusMoEImageTransformer2DModel
+
+    denoiser = NucleusMoEImageTransformer2DModel(
+        patch_size=1,
+        in_channels=8,
+        num_layers=2,
+        attention_head_dim=32,
+        num_attention_heads=2,
+        joint_attention_dim=64,
+        axes_dims_rope=(8, 12, 12),
+        moe_enabled=False,
+    ).eval()
+    prompts, latents = [[torch.randn(1, n, size) for _ in range(2)] for n, size in ((6, 64), (16, 8))]
+    projected: list[str] = []
+    for block in denoiser.transformer_blocks:
+        block.attn.add_k_proj.register_forward_hook(lambda *_: projected.append("text"))
+
+    def outputs() -> list[Any]:
+        projected.clear()
+        with torch.no_grad():
+            return [
+                denoiser(step, [(1, 4, 4)], encoder_hidden_states=prompt, timestep=torch.tensor([0.5]))[0]
+                for step in latents
+                for prompt in prompts
+            ]
+
+    wanted = outputs()
+    assert len(projected) == 2 * 2 * 2
+    bench = small("flux").bench
+    denoiser.enable_cache(hook_caches.HOOK_CACHES["text_kv"].config(None, choices_of(cached("text_kv")), bench))
+    assert all(torch.equal(one, other) for one, other in zip(outputs(), wanted, strict=True))
+    assert len(projected) == 2 * 2
 
 
 REFUSED = [

@@ -85,7 +85,7 @@ def test_guidance_that_cannot_be_ended_is_refused(name: str, small: Callable[[st
     assert "lets no callback end its guidance" in (guidance.refuses(0.5, small(name).setting) or "")
 
 
-@pytest.mark.parametrize("choice", ["first_block_0.2", "taylorseer_5", "pab_246", "fastercache"])
+@pytest.mark.parametrize("choice", ["first_block_0.2", "taylorseer_5", "pab_246"])
 def test_caches_begin_anew_when_guidance_ends(choice: str, small: Callable[[str], Small]) -> None:
     recipe = Recipe(turned={"guidance_cutoff": 0.5, "feature_cache": choice})
     each = small("ltx")
