@@ -104,7 +104,7 @@ RULES: tuple[Rule, ...] = (
     Rule(
         "counted_steps_or_guidance_cutoff",
         lambda c: c["feature_cache"] in CANNOT_BEGIN_ANEW and c["guidance_cutoff"] != 1.0,
-        because="half of the calls, or of each batch, ends with guidance, and these caches cannot begin anew in between",
+        because="half of the calls, or of each batch, ends with guidance, and these caches cannot begin anew there",
         source="diffusers 0.42, hooks/mag_cache.py (step_index) and faster_cache.py (TypeError, run); "
         "cache_dit 1.5, enable_separate_cfg",
     ),
