@@ -220,7 +220,7 @@ RULES: tuple[Rule, ...] = (
         "fused_projections_leave_adapters_out",
         lambda c: c["fuse_qkv"] is True and c["lora"] != "fused",
         because="the one matrix is made of the weights without what is attached to them, so adapters must be fused",
-        source="a run with peft 0.21: the image was that without adapters; diffusers#11903",
+        source="a run with peft 0.21: what they add to the fused projections was not in the image; diffusers#11903",
         adapted=True,
     ),
     Rule(

@@ -19,6 +19,7 @@ from autotune.planner.client import plan as ask
 from autotune.planner.daemon.wire import PlanQuery
 from autotune.probes.adapter import read_adapter
 from autotune.probes.machine import probe
+from autotune.probes.model import read_component
 from autotune.probes.software import probe_software
 from autotune.search.additions import Additions
 from autotune.search.measured import Quality
@@ -97,7 +98,7 @@ def test_without_peft_an_adapter_is_refused_with_what_to_install(model: str, sty
 
 def test_a_tiny_vae_of_other_latents_is_another_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     card = find_model("shapes").card
-    vae, config = added.read_component(Path(card.folder) / "vae", "vae")
+    vae, config = read_component(Path(card.folder) / "vae", "vae")
     tiny = vae.model_copy(update={"class_name": "AutoencoderTiny"})
     forms = {"latent_channels": 16, "encoder_block_out_channels": config["block_out_channels"]}
     found = iter([(tiny, forms), (vae, config)])
@@ -122,9 +123,10 @@ class TestServing:
     def asked(self, style: str) -> Additions:
         return Additions(adapters=(read_adapter(f"{style}:0.5"),))
 
-    def kept(self, **scope: tuple[str, ...]) -> None:
+    def kept(self, *, adapters: tuple[str, ...] = (), distilled: tuple[str, ...] = ()) -> None:
         machine = probe()
-        keep([plan_of("bf16", machine=machine.fingerprint, peak_bytes=1000, **scope)], machine)
+        plan = plan_of("bf16", peak_bytes=1000, machine=machine.fingerprint, adapters=adapters, distilled=distilled)
+        keep([plan], machine)
 
     def test_an_app_without_the_adapter_does_not_get_its_plan(self, asked: Additions) -> None:
         self.kept(adapters=asked.adapter_keys)

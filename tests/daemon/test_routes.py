@@ -287,7 +287,8 @@ def test_the_schema_is_generated_and_says_everything(ask: TestClient) -> None:
     names = {parameter["name"]: parameter["required"] for parameter in plan["parameters"]}
     assert names.pop("model") is True
     assert not any(names.values())
-    assert set(names) == {"width", "height", "steps", "guidance", "batch", "frames", "max_memory", "revision"}
+    about_memory_and_model = {"max_memory", "revision", "adapters", "distilled"}
+    assert set(names) == {"width", "height", "steps", "guidance", "batch", "frames"} | about_memory_and_model
     assert {"200", "404", "422", "503"} <= set(plan["responses"])
     assert {"Answer", "Plan", "Refusal"} <= set(schema["components"]["schemas"])
 

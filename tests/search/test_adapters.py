@@ -107,7 +107,7 @@ def test_what_goes_with_adapters_gives_their_image(
         pytest.skip(reason)
     found, wanted = image(task, turned), image(task)
     assert apart(found, wanted) < within
-    assert apart(found, image(plain)) > 2 * within, "nothing is seen of the adapters"
+    assert apart(found, image(plain)) > 2 * apart(found, wanted), "nothing is seen of the adapters"
 
 
 def test_features_are_cached_with_adapters_too(plain: Task, adapters: dict[str, str]) -> None:
@@ -143,7 +143,7 @@ def test_what_does_not_go_with_them_is_refused(
 def test_fused_projections_would_leave_them_out(plain: Task, adapters: dict[str, str]) -> None:
     """The rule is there for this; a diffusers that can do it will fail here, and the rule can go."""
     task = adapted(plain, adapters["two"])
-    assert apart(image(task, {"fuse_qkv": True}), image(plain)) < 1e-5
+    assert apart(image(task, {"fuse_qkv": True}), image(task)) > 1e-3
 
 
 def test_without_adapters_there_is_nothing_to_join(plain: Task) -> None:
