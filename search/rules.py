@@ -37,6 +37,7 @@ class Rule:
 
 
 WHOLE = {"full", *MODES}
+CUDA_GRAPHS = {"reduce_overhead", "max_autotune"}
 QUANTIZATIONS = ("quantization", "text_encoder_quantization", "vae_quantization")
 
 CANNOT_BEGIN_ANEW = {*THRESHOLDS, *DUAL_BLOCK_CACHES, "fastercache"}
@@ -97,7 +98,7 @@ RULES: tuple[Rule, ...] = (
     ),
     Rule(
         "kept_features_or_cuda_graphs",
-        lambda c: c["compile"] in CUDA_MODES and c["feature_cache"] != "none",
+        lambda c: c["compile"] in CUDA_GRAPHS and c["feature_cache"] != "none",
         because="a CUDA graph writes over what it returned the last time, and a cache keeps just that",
         source="https://docs.pytorch.org/docs/stable/torch.compiler_cudagraph_trees.html (limitations)",
     ),
