@@ -202,7 +202,7 @@ def verify(  # noqa: PLR0913 - each is an option of the command
     fresh: Annotated[bool, typer.Option("--fresh", help="Run again what the file has.")] = False,
     json_: Json = False,
 ) -> None:
-    """Check on small pipelines that every knob does what it says here, and that every rule is true."""
+    """Check on small pipelines what every knob really does here."""
     from ...search.verify.findings import differences
     from ...store.places import cache_dir
     from ..verify import Wanted

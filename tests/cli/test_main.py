@@ -392,7 +392,7 @@ def test_help_is_there_at_once(arguments: list[str]) -> None:
 def test_every_command_and_every_option_has_help() -> None:
     command: Any = typer.main.get_command(app)
     commands = {"": command, **command.commands}
-    assert {*commands} == {"", "explain", "plan", "probe", "serve"}
+    assert {*commands} == {"", "explain", "plan", "probe", "serve", "verify"}
     for name, each in commands.items():
         assert each.help, name
         for parameter in each.params:

@@ -56,7 +56,7 @@ BREAKS = {
     "openvino_has_its_own_precision": {"vae_precision": "fp32", "precision": "bf16", "compile": "openvino"},
     "fused_projections_leave_adapters_out": {"fuse_qkv": True},
     "torchao_quantizes_before_adapters_fuse": {"lora": "fused", "quantization": "torchao_int8_weight_only"},
-    "int4_takes_no_adapters": {"quantization": "torchao_int4_weight_only"},
+    "int4_takes_no_adapters": {"quantization": "torchao_int4_weight_only", "precision": "bf16"},
     "openvino_fuses_adapters": {"compile": "openvino", "lora": "fused"},
     "hotswap_needs_compile": {"lora": "hotswap"},
     "hotswap_needs_plain_weights": {"lora": "hotswap", "compile": "full", "quantization": "bnb_int8"},
