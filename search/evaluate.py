@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from .task import Task
 
-BUILD_LIMIT_S = 1800  # converting and quantizing a UNet of SD 1.5's size takes two busy cores about ten minutes
+BUILD_LIMIT_S = 1800  # converting and quantizing a UNet of SD 1.5's size took 7 to 15 minutes on two shared cores
 LOAD_LIMIT_S = 600
 SCORE_LIMIT_S = 300
 CALL_LIMIT = 20  # a call may take this many times the baseline's, and CALL_FLOOR_S in any case

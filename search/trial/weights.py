@@ -25,7 +25,7 @@ def weights_bytes(pipe: Any) -> int:
     for module in modules:
         for tensor in (*module.parameters(), *module.buffers()):
             _note(tensor, storages)
-    return sum(graph.bytes for graph in graphs) + sum(storages.values())
+    return sum(int(graph.bytes) for graph in graphs) + sum(storages.values())
 
 
 def _note(tensor: Any, storages: dict[int, int]) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from .parts import Graphed, Part
 
 CALIBRATION_CALLS = 12
-LARGE_CALIBRATION_CALLS = 4  # a call of SD 1.5's UNet and its statistics are half a minute of two cores, and 1 GB
+LARGE_CALIBRATION_CALLS = 4  # the statistics of one row of SD 1.5's UNet took 49 s on two shared cores
 LAYERS = ("Convolution", "MatMul")
 SMOOTH_ALPHA = 0.15
 GROUP_SIZE = 64  # divides the 320 channels of an SD UNet, as NNCF's 128 does not
@@ -53,7 +53,7 @@ def recorded(
     """Return calls of the parts, from real denoising: a few, or as many as it takes to calibrate with.
 
     thorough: all calibration prompts, with no more steps than give each part its calls. A large denoiser is called
-    for one prompt: what its activations are depends more on how noisy the latent is than on what it shows.
+    for one prompt, so that its few calls are at different steps: how few are enough was measured on `shapes` alone.
     """
     large = is_large(bench.card)
     prompts = bench.calibration_prompts if thorough and not large else bench.calibration_prompts[:1]

@@ -88,8 +88,8 @@ def _text_encoders(choices: Choices, bench: Bench) -> Iterator[Graphed]:
 def runs_by_row(card: ModelCard) -> bool:
     """Return whether the denoiser has one graph of one row, whatever the batch.
 
-    Each batch size would need a graph with all the weights, and guidance that ends early has two. A row by itself
-    leaves a core nothing to wait for once it is large. docs/adr/0005-a-large-unet-is-one-graph-of-one-row.md
+    Each batch size would need a graph with all the weights, and guidance that ends early has two. Of a large UNet two
+    calls of one row take as long as one of two rows. docs/adr/0005-a-large-unet-is-one-graph-of-one-row.md
     """
     return card.denoiser.class_name in SPLIT_BY_ROW and is_large(card)
 
