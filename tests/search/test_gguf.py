@@ -73,3 +73,12 @@ def test_fewer_bits_are_further_away(tmp_path: Path) -> None:
         module = gguf.load(kind, bench.card.denoiser, bench, torch.float32).get_submodule(layer)
         errors.append(float((module(torch.eye(weight.shape[1])).T - module.bias[:, None] - weight).detach().norm()))
     assert 0 < errors[0] < errors[1] < errors[2] < 0.2 * float(weight.norm())
+
+
+def test_sequential_offload_still_breaks_it() -> None:
+    """The reason of the rule `gguf_or_sequential_offload`: where this no longer raises, the rule can go."""
+    import torch
+    from diffusers.quantizers.gguf.utils import GGUFParameter
+
+    with pytest.raises(KeyError):
+        GGUFParameter(torch.zeros(1, 34, dtype=torch.uint8), requires_grad=False)  # as accelerate makes one
