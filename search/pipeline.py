@@ -14,14 +14,17 @@ if TYPE_CHECKING:
 def load_pipeline(card: ModelCard, **arguments: Any) -> Any:
     """Return the pipeline of a folder, given `from_pretrained`'s arguments; what lies elsewhere is loaded from there.
 
-    Only safetensors are read, nothing is downloaded, and no code of the folder's own is run.
+    Only safetensors are read, nothing is downloaded, and no code of the folder's own is run. The class itself is asked:
+    `DiffusionPipeline` does not know which components are optional in it, and loads those of Wan again over a
+    transformer that it is given (diffusers 0.42, `_get_signature_keys`).
     """
-    from diffusers import DiffusionPipeline
+    import diffusers
 
+    kind = getattr(diffusers, card.pipeline_class, diffusers.DiffusionPipeline)
     for component in card.components:
         if component.folder and component.name not in arguments:
             arguments[component.name] = _load_component(component, arguments)
-    pipe = DiffusionPipeline.from_pretrained(card.folder, use_safetensors=True, local_files_only=True, **arguments)
+    pipe = kind.from_pretrained(card.folder, use_safetensors=True, local_files_only=True, **arguments)
     pipe.set_progress_bar_config(disable=True)
     return pipe
 
