@@ -2,7 +2,7 @@
 
 A trial compiles into a folder of its own, so that a compiler that is killed spoils nothing for others. After its first
 call that folder is whole, and is kept; later processes begin with a copy of it. On a CPU that is more than torch's own
-`save_cache_artifacts` has, which leaves out what the C++ compiler made (ADR 0005 has the times).
+`save_cache_artifacts` has, which leaves out what the C++ compiler made (ADR 0007 has the times).
 
 What is kept holds pickles and machine code, which torch will run: nothing is read that another user could have
 written.

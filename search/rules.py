@@ -137,7 +137,7 @@ RULES: tuple[Rule, ...] = (
         "offload_or_vae_compile",
         lambda c: c["vae_compile"] is True and c["offload"] in BY_LAYER,
         because="offload hooks every layer of the decoder, and a hook ends the graph that is being compiled",
-        source="diffusers 0.42, hooks/group_offloading.py: torch.compiler.disable; counted by a test",
+        source="diffusers 0.42, hooks/group_offloading.py: torch.compiler.disable",
     ),
     Rule(
         "streams_or_tiles",
