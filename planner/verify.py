@@ -11,7 +11,9 @@ from pathlib import Path
 
 from ..errors import StoreError, UsageError
 from ..probes.machine import Machine, probe
+from ..search.compiled import is_compiled
 from ..search.recipe import Recipe
+from ..search.space import Space
 from ..search.verify.architectures import ARCHITECTURES, Architecture
 from ..search.verify.check import Row, checker, pairs, singles
 from ..value import Value
@@ -69,17 +71,28 @@ def verify(wanted: Wanted, file: Path, on_row: Callable[[Row], None] = lambda _:
 
 
 def _seen(chosen: list[Architecture], machine: Machine, wanted: Wanted, rows: Rows) -> Iterator[Row]:
-    """Yield the rows that are missing, and add them: of all architectures first each knob alone, then two together."""
+    """Yield the rows that are missing, and add them: first each knob alone, of those that are compiled last, then two.
+
+    Of each of these, all architectures: so what takes long waits until the rest is known of all.
+    """
     deadline = time.monotonic() + 60 * wanted.minutes if wanted.minutes else math.inf
-    for two in (False, True) if wanted.pairs else (False,):
+    for recipes in (_alone, _alone_and_compiled, *([pairs] if wanted.pairs else [])):
         for architecture in chosen:
             with checker(architecture, machine) as check:
                 name = architecture.name
                 rows |= {key: check.judged(row) for key, row in rows.items() if key[0] == name}
-                for recipe in pairs(check.space) if two else singles():
+                for recipe in recipes(check.space):
                     if (name, recipe) not in rows and time.monotonic() < deadline:
                         rows[name, recipe] = check.row(recipe)
                         yield rows[name, recipe]
+
+
+def _alone(_: Space) -> list[Recipe]:
+    return [recipe for recipe in singles() if not is_compiled(recipe)]
+
+
+def _alone_and_compiled(_: Space) -> list[Recipe]:
+    return [recipe for recipe in singles() if is_compiled(recipe)]
 
 
 def _write(file: Path, header: Header, rows: Iterable[Row]) -> None:
