@@ -48,7 +48,7 @@ class Architecture:
             raise TechniqueMissingError(msg)
         return folder
 
-    def save(self, folder: Path) -> None:
+    def save(self, folder: Path) -> Path:
         """Write it, in this process."""
         import torch
 
@@ -56,6 +56,7 @@ class Architecture:
         pipe = self.build()
         _break_symmetry(pipe)
         pipe.save_pretrained(folder, safe_serialization=True)
+        return folder
 
 
 def _break_symmetry(pipe: Any) -> None:

@@ -51,7 +51,7 @@ class Small:
 def write_small(name: str, folder: Path, machine: Machine) -> Small:
     """Write a small pipeline into a folder and return it."""
     architecture = ARCHITECTURE_OF[name]
-    card = read_model(architecture.write(folder / name))
+    card = read_model(architecture.save(folder / name))
     bench = Bench(
         card=card,
         workload=architecture.workload,

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # torch and torchao warn of e
 
 def bench_of(architecture: Architecture, folder: Path) -> Bench:
     return Bench(
-        card=read_model(architecture.write(folder / "model")),
+        card=read_model(architecture.save(folder / "model")),
         workload=architecture.workload.model_copy(update={"steps": 2}),
         device="cpu",
         artifacts=folder / "artifacts",

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # transformers warns of what 
 
 
 def bench_of(architecture: Architecture, folder: Path) -> Bench:
-    card = read_model(architecture.write(folder / "model"))
+    card = read_model(architecture.save(folder / "model"))
     workload = architecture.workload.model_copy(update={"steps": 2})
     return Bench(card, workload, "cpu", folder / "artifacts", "s", ("a red circle",))
 

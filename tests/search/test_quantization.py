@@ -33,7 +33,7 @@ def benches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
 
 def bench_of(architecture: Architecture, folder: Path) -> Bench:
     return Bench(
-        card=read_model(architecture.write(folder / "model")),
+        card=read_model(architecture.save(folder / "model")),
         workload=architecture.workload.model_copy(update={"steps": 2}),
         device="cpu",
         artifacts=folder / "artifacts",

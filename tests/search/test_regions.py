@@ -40,7 +40,7 @@ def architecture(request: pytest.FixtureRequest) -> Architecture:
 
 @pytest.fixture
 def small(architecture: Architecture, tmp_path: Path) -> Bench:
-    card = read_model(architecture.write(tmp_path / "model"))
+    card = read_model(architecture.save(tmp_path / "model"))
     workload = architecture.workload.model_copy(update={"steps": 2})
     return Bench(card, workload, "cpu", tmp_path / "artifacts", "s", ("a red circle",))
 

@@ -29,7 +29,7 @@ SMALL_TILES = ("sd", "sdxl", "flux", "sd3", "pixart")  # as large as the VAE's s
 
 
 def bench_of(architecture: Architecture, folder: Path, **workload: int) -> Bench:
-    card = read_model(architecture.write(folder / "model"))
+    card = read_model(architecture.save(folder / "model"))
     wanted = architecture.workload.model_copy(update={"steps": 1, **workload})
     return Bench(card, wanted, "cpu", folder / "artifacts", "s", ("a red circle",))
 

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")  # transformers and diffusers 
 def test_a_small_pipeline_makes_an_image_that_depends_on_prompt_and_seed(
     architecture: Architecture, tmp_path: Path
 ) -> None:
-    card = read_model(architecture.write(tmp_path / "one"))
+    card = read_model(architecture.save(tmp_path / "one"))
     assert card.pipeline_class == architecture.pipeline_class
     assert card.revision == read_model(architecture.write(tmp_path / "two")).revision
     pipe, workload = load_pipeline(card), architecture.workload
