@@ -79,7 +79,7 @@ def offload_groups(pipe: Any, how: dict[str, Any], device: str, disk: Path | Non
     folder = _waiting_room(disk) if disk else None
     for name, component in pipe.components.items():
         if isinstance(component, torch.nn.Module):
-            room = folder / name if folder and not _has_tied_weights(component) else None
+            room = folder / name if folder and not _must_stay_in_ram(component) else None
             arguments = {
                 "onload_device": torch.device(device),
                 "offload_device": torch.device("cpu"),
@@ -103,12 +103,15 @@ def _level(name: str, component: Any, how: dict[str, Any]) -> dict[str, Any]:
     return {option: value for option, value in (how | LEAF).items() if option != "num_blocks_per_group"}
 
 
-def _has_tied_weights(component: Any) -> bool:
-    """Return whether two of its layers share a weight, as T5's embeddings do: the second would be written when empty.
+def _must_stay_in_ram(component: Any) -> bool:
+    """Return whether a component cannot wait on disk, where its tensors are empty.
 
-    Such a component waits in RAM. Source: diffusers 0.42, hooks/group_offloading.py (`_offload_to_disk`); seen with T5.
+    Two layers that share a weight, as T5's embeddings do, would have it written when it is empty already; and what a
+    component has beside its layers, pipelines read by themselves, as LTX does the mean of its VAE's latents.
+    Source: diffusers 0.42, hooks/group_offloading.py (`_offload_to_disk`); seen with T5 and with LTX.
     """
-    return len(list(component.named_parameters(remove_duplicate=False))) > len(list(component.parameters()))
+    tied = len(list(component.named_parameters(remove_duplicate=False))) > len(list(component.parameters()))
+    return tied or bool(list(component.buffers(recurse=False)))
 
 
 def _waiting_room(disk: Path) -> Path:
