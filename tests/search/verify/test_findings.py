@@ -34,6 +34,7 @@ def by_rule(**seen: object) -> Row:
         (row({"precision": "bf16"}, apart=0.3), "claims to be exact"),
         (row({"quantization": "bnb_nf4"}, apart=0.3), ""),
         (row({"quantization": "bnb_nf4"}, apart=0.0), "changes nothing"),
+        (row({"feature_cache": "first_block_0.08"}, apart=0.0), ""),
         (row({"feature_cache": "deepcache_3"}, unsteadiness=0.1), "just alike"),
         (row({"precision": "fp16"}, refused="slow."), ""),
         (by_rule(outcome="fails", apart=None), ""),
