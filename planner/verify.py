@@ -17,6 +17,7 @@ from ..search.space import Space
 from ..search.verify.architectures import ARCHITECTURES, Architecture
 from ..search.verify.check import Row, checker, pairs, singles
 from ..value import Value
+from .lock import the_only_tuner
 
 SCHEMA_VERSION = 1
 
@@ -49,17 +50,24 @@ def verify(wanted: Wanted, file: Path, on_row: Callable[[Row], None] = lambda _:
     """Return the rows of a verification: those that the file has, and new ones, which are added to it as they come.
 
     What the table says of the old ones is asked anew. A file of other software, or with `fresh`, is begun anew.
-    Raises UsageError and StoreError.
+    Raises UsageError, StoreError, and BusyError where another verification or a tuning is going on.
     """
     chosen = [_architecture(name) for name in wanted.names] or list(ARCHITECTURES)
     machine = probe()
     device = machine.accelerators[0].name if machine.accelerators else "cpu"
     header = Header(software=running(machine), cpu=machine.cpu.model_name, device=device)
-    rows = {} if wanted.fresh else {(row.architecture, row.recipe): row for row in _kept(file, header)}
+    with the_only_tuner():
+        rows = {} if wanted.fresh else {(row.architecture, row.recipe): row for row in _kept(file, header)}
+        _add(rows, file, header, _seen(chosen, machine, wanted, rows), on_row)
+    return list(rows.values())
+
+
+def _add(rows: Rows, file: Path, header: Header, new: Iterable[Row], on_row: Callable[[Row], None]) -> None:
+    """Write all rows into the file, each new one as it comes."""
     try:
         _write(file, header, rows.values())
         with file.open("a", encoding="utf-8") as stream:
-            for row in _seen(chosen, machine, wanted, rows):
+            for row in new:
                 stream.write(f"{row.model_dump_json()}\n")
                 stream.flush()
                 on_row(row)
@@ -67,7 +75,6 @@ def verify(wanted: Wanted, file: Path, on_row: Callable[[Row], None] = lambda _:
     except OSError as error:
         msg = f"The rows cannot be written to {file} ({error})."
         raise StoreError(msg) from error
-    return list(rows.values())
 
 
 def _seen(chosen: list[Architecture], machine: Machine, wanted: Wanted, rows: Rows) -> Iterator[Row]:

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from autotune.errors import StoreError, UsageError
+from autotune.errors import BusyError, StoreError, UsageError
 from autotune.planner import verify as module
+from autotune.planner.lock import the_only_tuner
 from autotune.planner.verify import Wanted, read_rows, verify
 from autotune.search.compiled import is_compiled
 from autotune.search.recipe import Recipe
@@ -115,6 +116,13 @@ def test_a_file_of_somebody_else_is_left_alone(machinery: Machinery, tmp_path: P
         verify(Wanted(("sd",)), file)
     assert file.read_text() == content
     assert machinery.asked == []
+
+
+@pytest.mark.usefixtures("machinery")
+def test_two_at_once_would_write_over_each_other(tmp_path: Path) -> None:
+    with the_only_tuner(), pytest.raises(BusyError):
+        verify(Wanted(("sd",)), tmp_path / "rows.jsonl")
+    assert not (tmp_path / "rows.jsonl").exists()
 
 
 @pytest.mark.usefixtures("machinery")
