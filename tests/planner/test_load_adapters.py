@@ -20,7 +20,7 @@ from .. import tiny
 from ..additions import write_adapter
 from ..daemon.family import keep, plan_of
 
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from autotune.search.task import Task
 
 # torch, OpenVINO and NNCF warn of each other's ways, which the processes of trials do not turn into errors
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 @pytest.fixture(scope="module")

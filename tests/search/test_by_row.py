@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from autotune.search.knobs import Bench
 
 # torch and OpenVINO warn of each other's ways, which the processes of trials do not turn into errors
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 GRAPHS: dict[str, Choice] = {"compile": "openvino"}
 

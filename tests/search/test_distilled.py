@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from autotune.probes.machine import Machine
     from autotune.search.task import Task
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # as the processes of trials do
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # as the processes of trials do
 
 
 @pytest.fixture(scope="module")

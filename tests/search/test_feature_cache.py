@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from .small import Small
 
 # torch, diffusers and transformers warn of each other's ways, which the processes of trials do not turn into errors
-pytestmark = pytest.mark.filterwarnings("ignore")
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]
 
 
 def cached(choice: str) -> Recipe:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 pytest.importorskip("gguf", reason="needs the extra gguf")
-pytestmark = pytest.mark.filterwarnings("ignore")  # torch and torchao warn of each other
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # torch and torchao warn of each other
 
 
 def bench_of(architecture: Architecture, folder: Path) -> Bench:

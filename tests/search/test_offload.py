@@ -23,7 +23,7 @@ from autotune.search.verify.architectures import ARCHITECTURES, Architecture
 if TYPE_CHECKING:
     from autotune.probes.machine import Machine
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # transformers warns of what small models lack
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # transformers warns of what small models lack
 
 
 def bench_of(architecture: Architecture, folder: Path) -> Bench:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from autotune.probes.machine import Machine
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # torch, torchao and quanto warn of each other
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # torch, torchao and quanto warn of each other
 OF = {each.name: each for each in ARCHITECTURES}
 
 

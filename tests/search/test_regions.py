@@ -21,7 +21,10 @@ from autotune.search.verify.architectures import ARCHITECTURES, Architecture
 if TYPE_CHECKING:
     from autotune.probes.machine import Machine
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # torch and transformers warn of each other's ways
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),
+]  # torch and transformers warn of each other's ways
 
 KNOB_OF = {knob.name: knob for knob in KNOBS}
 BLOCKS = {"sd": 4, "sdxl": 8, "flux": 4, "sd3": 3, "pixart": 3, "sana": 3, "wan": 3, "ltx": 3}

@@ -16,7 +16,10 @@ if TYPE_CHECKING:
 
     from .small import Small
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # torch and transformers warn of each other's ways
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),
+]  # torch and transformers warn of each other's ways
 
 FUSED = Recipe(turned={"fuse_qkv": True})
 CUTOFF = Recipe(turned={"guidance_cutoff": 0.5})

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from autotune.probes.machine import Machine
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # transformers warns of what small models lack
+pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # transformers warns of what small models lack
 
 TILING, SLICING = (Recipe(turned={"vae_tiling": choice}) for choice in ("tiling", "slicing"))
 SMALL_TILES = ("sd", "sdxl", "flux", "sd3", "pixart")  # as large as the VAE's sample_size, which is 32; others 256, 512

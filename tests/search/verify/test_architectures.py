@@ -15,7 +15,10 @@ from autotune.search.verify.architectures import ARCHITECTURES, Architecture
 if TYPE_CHECKING:
     from pathlib import Path
 
-pytestmark = pytest.mark.filterwarnings("ignore")  # transformers and diffusers warn of what small models lack
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.filterwarnings("ignore"),
+]  # transformers and diffusers warn of what small models lack
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda each: each.name)
