@@ -15,7 +15,7 @@ from ..search.compiled import is_compiled
 from ..search.recipe import Recipe
 from ..search.space import Space
 from ..search.verify.architectures import ARCHITECTURES, Architecture
-from ..search.verify.check import Row, checker, pairs, singles
+from ..search.verify.check import Row, breaking, checker, pairs, singles
 from ..value import Value
 from .lock import the_only_tuner
 
@@ -78,12 +78,12 @@ def _add(rows: Rows, file: Path, header: Header, new: Iterable[Row], on_row: Cal
 
 
 def _seen(chosen: list[Architecture], machine: Machine, wanted: Wanted, rows: Rows) -> Iterator[Row]:
-    """Yield the rows that are missing, and add them: first each knob alone, of those that are compiled last, then two.
+    """Yield the rows that are missing, and add them: each knob alone, some pairs that break each rule, then all pairs.
 
-    Of each of these, all architectures: so what takes long waits until the rest is known of all.
+    Of each of these, all architectures, and what is compiled by itself: what takes long waits until the rest is known.
     """
     deadline = time.monotonic() + 60 * wanted.minutes if wanted.minutes else math.inf
-    for recipes in (_alone, _alone_and_compiled, *([pairs] if wanted.pairs else [])):
+    for recipes in (_alone, _broken, _compiled, *([pairs] if wanted.pairs else [])):
         for architecture in chosen:
             with checker(architecture, machine) as check:
                 name = architecture.name
@@ -98,8 +98,12 @@ def _alone(_: Space) -> list[Recipe]:
     return [recipe for recipe in singles() if not is_compiled(recipe)]
 
 
-def _alone_and_compiled(_: Space) -> list[Recipe]:
-    return [recipe for recipe in singles() if is_compiled(recipe)]
+def _broken(space: Space) -> list[Recipe]:
+    return [recipe for recipe in breaking(space) if not is_compiled(recipe)]
+
+
+def _compiled(space: Space) -> list[Recipe]:
+    return [recipe for recipe in (*singles(), *breaking(space)) if is_compiled(recipe)]
 
 
 def _write(file: Path, header: Header, rows: Iterable[Row]) -> None:

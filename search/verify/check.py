@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
 PROMPTS, SEED = ("a red circle", "two blue squares", "a green star", "a white line"), 3
 LIMIT_S = 600.0
+PAIRS_A_RULE = 3
 
 Outcome = Literal["works", "fails", "does nothing"]
 
@@ -39,9 +40,9 @@ class Row(Value):
     """What one recipe did on one architecture.
 
     refused: why the table has no such recipe here, empty where it allows it; rule: the name of the rule that says so,
-    empty where a knob does. outcome: `does nothing` where it gives the same image, from a pipeline made of the same
-    things, as without one of its knobs; detail: why it fails, or which knob that is. apart: the mean distance of its
-    image from the unmodified pipeline's, as a share of a pixel's range; None where it made none. unsteadiness: the
+    empty where a knob alone does. outcome: `does nothing` where it gives the same image, from a pipeline made of the
+    same things, as without one of its knobs; detail: why it fails, or which knob that is. apart: the mean distance of
+    its image from the unmodified pipeline's, as a share of a pixel's range; None where it made none. unsteadiness: the
     same between two calls that are just alike.
     """
 
@@ -74,9 +75,21 @@ def singles() -> list[Recipe]:
     return [Recipe(turned={knob.name: choice}) for knob in KNOBS for choice in knob.choices if choice != knob.default]
 
 
+def breaking(space: Space) -> list[Recipe]:
+    """Return some pairs for each rule that refuses any: all of them would be most of the pairs that there are."""
+    found: dict[str, list[Recipe]] = {}
+    for recipe in pairs(space):
+        rule = refusal(choices_of(recipe))
+        if rule:
+            found.setdefault(rule.name, []).append(recipe)
+    return [recipe for recipes in found.values() for recipe in recipes[:: -(-len(recipes) // PAIRS_A_RULE)]]
+
+
 def pairs(space: Space) -> list[Recipe]:
     """Return every two choices that this machine and this model each allow alone, whatever the rules say of both."""
-    turns = [turn for recipe in singles() for turn in recipe.turned.items() if turn not in space.refused]
+    turns = [
+        turn for recipe in singles() for turn in recipe.turned.items() if turn[1] in space.choices.get(turn[0], ())
+    ]
     return [Recipe(turned=dict(two)) for two in combinations(turns, 2) if two[0][0] != two[1][0]]
 
 
@@ -128,7 +141,7 @@ class Checker:
 
     def judged(self, row: Row) -> Row:
         """Return a row with what the table says of its recipe now."""
-        rule = refusal(choices_of(row.recipe))
+        rule = None if self.space.refused.keys() & row.recipe.turned.items() else refusal(choices_of(row.recipe))
         told = {"refused": self.space.why_not(row.recipe) or "", "rule": rule.name if rule else ""}
         return row.model_copy(update=told)
 

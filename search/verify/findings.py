@@ -26,7 +26,7 @@ def difference(row: Row) -> str:
     """
     if row.refused:
         rule = next((rule for rule in RULES if rule.name == row.rule), None)
-        wrong = rule and rule.shows and len(row.recipe.turned) > 1 and row.outcome == "works"
+        wrong = rule and rule.shows and row.outcome == "works"
         return f"the rule {row.rule} refuses it, and it works" if wrong else ""
     if row.outcome == "fails":
         return f"it is allowed, and fails: {row.detail}"
@@ -58,7 +58,7 @@ def standing(rule: Rule, rows: Sequence[Row]) -> tuple[Standing, int]:
 
     It is confirmed where some combination that it refuses fails or is pointless, and none works.
     """
-    broken = [row for row in rows if row.rule == rule.name and len(row.recipe.turned) > 1]
+    broken = [row for row in rows if row.rule == rule.name]
     if not broken:
         return "not checked on this machine", 0
     if not rule.shows:
