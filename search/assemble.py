@@ -20,9 +20,14 @@ def choices_of(recipe: Recipe) -> Choices:
     return {knob.name: recipe.turned.get(knob.name, knob.default) for knob in KNOBS}
 
 
+def _turned(recipe: Recipe) -> list[Knob]:
+    """Return the knobs that a recipe turns; one that it sets to its default is not among them."""
+    return [knob for knob in KNOBS if recipe.turned.get(knob.name, knob.default) != knob.default]
+
+
 def builds(recipe: Recipe) -> bool:
     """Return whether the recipe needs artifacts, which `build` makes."""
-    return any(knob.builds and knob.name in recipe.turned for knob in KNOBS)
+    return any(knob.builds for knob in _turned(recipe))
 
 
 def workload_of(recipe: Recipe, workload: Workload) -> Workload:
@@ -33,8 +38,8 @@ def workload_of(recipe: Recipe, workload: Workload) -> Workload:
 def build(recipe: Recipe, bench: Bench) -> None:
     """Make the artifacts that the recipe needs and that are not there yet."""
     bench = _prepared(recipe, bench)
-    for knob in KNOBS:
-        if knob.builds and knob.name in recipe.turned:
+    for knob in _turned(recipe):
+        if knob.builds:
             knob.builds(choices_of(recipe), bench)
 
 
@@ -42,18 +47,16 @@ def calls(recipe: Recipe, bench: Bench) -> dict[str, Any]:
     """Return the keyword arguments that every call of the assembled pipeline must have."""
     bench = _prepared(recipe, bench)
     arguments: dict[str, Any] = {}
-    for knob in KNOBS:
-        if knob.name in recipe.turned:
-            arguments |= knob.calls(choices_of(recipe), bench)
+    for knob in _turned(recipe):
+        arguments |= knob.calls(choices_of(recipe), bench)
     return arguments
 
 
 def environment(recipe: Recipe, software: Software) -> dict[str, str]:
     """Return the environment that a process must be started with for the recipe; empty for nearly all."""
     asked: dict[str, str] = {}
-    for knob in KNOBS:
-        if knob.name in recipe.turned:
-            asked |= knob.environment(recipe.turned[knob.name], software)
+    for knob in _turned(recipe):
+        asked |= knob.environment(recipe.turned[knob.name], software)
     return asked
 
 
@@ -63,7 +66,7 @@ def assemble(recipe: Recipe, bench: Bench) -> Any:
     Raises UnfitError where an adapter is not for this model.
     """
     choices, bench = choices_of(recipe), _prepared(recipe, bench)
-    turned = [knob for knob in KNOBS if knob.name in recipe.turned]
+    turned = _turned(recipe)
     pipe = load_pipeline(bench.card, **_loading(turned, choices, bench))
     if choices["compile"] != "openvino":  # its graphs were made of weights that have them
         add_adapters(pipe, choices, bench)
@@ -76,9 +79,8 @@ def assemble(recipe: Recipe, bench: Bench) -> Any:
 
 def _prepared(recipe: Recipe, bench: Bench) -> Bench:
     """Return the bench on which the recipe's knobs are turned."""
-    for knob in KNOBS:
-        if knob.name in recipe.turned:
-            bench = knob.prepares(choices_of(recipe), bench)
+    for knob in _turned(recipe):
+        bench = knob.prepares(choices_of(recipe), bench)
     return bench
 
 

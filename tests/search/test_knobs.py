@@ -120,6 +120,13 @@ def test_pairs_that_are_allowed_give_an_image(setting: Setting, bench: Bench) ->
     assert broken == {}
 
 
+def test_a_knob_that_is_set_to_its_default_is_not_turned(bench: Bench) -> None:
+    """`compile=none`, written out, once compiled everything."""
+    pipe = assemble(Recipe(turned={knob.name: knob.default for knob in KNOBS}), bench)
+    assert not any(module._compiled_call_impl for module in pipe.unet.modules())
+    assert calls(Recipe(turned={"guidance_cutoff": 1.0}), bench) == {}
+
+
 def test_fused_projections_are_fused(bench: Bench) -> None:
     pipe = assemble(Recipe(turned={"fuse_qkv": True}), bench)
     assert any(getattr(module, "fused_projections", False) for module in pipe.unet.modules())
