@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from ..search.knobs import KNOBS
 from ..search.measured import Latency, Quality, Trial
 from ..search.plan import Gain, Plan
+from ..search.race import FEWEST_ROUNDS
 from ..search.recipe import UNMODIFIED, Recipe
 from ..search.verdict import speedup
 
@@ -32,6 +33,13 @@ def finalists(trials: Sequence[Trial], tolerance: float, without: Collection[Rec
     able = [trial for trial in trials if trial.feasible(tolerance) and trial.median_ms < limit_ms]
     ranked = [trial.recipe for trial in sorted(able, key=lambda trial: trial.median_ms)]
     return [recipe for recipe in ranked if recipe not in without][:FINALISTS]
+
+
+def race_s(candidates: Sequence[Recipe], trials: Sequence[Trial]) -> float:
+    """Return how long a short last round of these candidates and the baseline takes, as their trials went."""
+    runners = [trial for trial in trials if trial.recipe in {UNMODIFIED, *candidates} and trial.latency]
+    loading_s = sum((trial.load_s or 0.0) + (trial.cold_s or 0.0) for trial in runners)
+    return loading_s + 2 * FEWEST_ROUNDS * sum(trial.median_ms for trial in runners) / 1000
 
 
 def neighbours(recipe: Recipe, space: Space, trials: Sequence[Trial]) -> list[Recipe]:

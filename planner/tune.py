@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from ..store.run import Run
 
 LAST_ROUND = 0.25  # share of the budget that is kept for explaining and racing
-RACING = 0.18  # the part of it that is kept for racing alone
+RACING = 0.18  # the part of it that is kept for racing alone, unless the trials say that it takes longer
 SPARE_BYTES = 512 * 2**20  # free memory that a trial must leave alone
 
 
@@ -205,7 +205,7 @@ class _Session:
         fallen: set[Recipe] = set()
         while candidates := conclude.finalists(self.trials, self.task.tolerance, without=fallen):
             if not fallen:
-                self._explain(candidates[0])
+                self._explain(candidates)
             self.on_event(Racing(tuple(candidates)))
             try:
                 plans = self._raced(run_id, candidates)
@@ -235,11 +235,11 @@ class _Session:
         else:
             self.reason = "nothing better is expected"
 
-    def _explain(self, best: Recipe) -> None:
-        """Try the best recipe without each of its knobs, where that was not done on the way."""
+    def _explain(self, candidates: Sequence[Recipe]) -> None:
+        """Try the best recipe without each of its knobs, where that was not done on the way and leaves time to race."""
         best_ms = min(trial.median_ms for trial in self.trials if trial.feasible(self.task.tolerance))
-        deadline = self.deadline - RACING * self.budget_s
-        for recipe in conclude.neighbours(best, self.space, self.trials):
+        deadline = self.deadline - max(RACING * self.budget_s, conclude.race_s(candidates, self.trials))
+        for recipe in conclude.neighbours(candidates[0], self.space, self.trials):
             if time.monotonic() >= deadline or len(self.trials) >= self.most:
                 return
             self.note(recipe)

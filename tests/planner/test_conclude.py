@@ -15,6 +15,7 @@ from autotune.planner.conclude import (
     gains_of,
     lossiness,
     neighbours,
+    race_s,
     raced_plan,
     screened_plan,
     winner,
@@ -276,6 +277,15 @@ class TestGains:
 
     def test_the_unmodified_pipeline_gained_nothing(self) -> None:
         assert gains_of(UNMODIFIED, [BASELINE], EVERYTHING) == ()
+
+
+def test_a_last_round_takes_what_its_runners_took() -> None:
+    slow = trial_of(TOME, 500).model_copy(update={"load_s": 3.0, "cold_s": 1.0})
+    failed = trial_of(BF16, None, outcome="crashed")
+    assert race_s([TOME], [trial_of(UNMODIFIED, 1000), slow, failed]) == pytest.approx(
+        race_s([], [trial_of(UNMODIFIED, 1000)]) + 4 + 8 * slow.median_ms / 1000
+    )
+    assert race_s([BF16], [failed]) == 0
 
 
 def test_neighbours_are_what_is_untried_and_allowed() -> None:
