@@ -174,6 +174,7 @@ RULES: tuple[Rule, ...] = (
         lambda c: c["attention"] == "flex" and c["compile"] == "none",
         because="without inductor, flex attention writes out every score, which is slower than attention ever was",
         source="torch 2.13, nn/attention/flex_attention.py: its warning",
+        shows=False,
     ),
     Rule(
         "kernels_in_half_precision",

@@ -11,11 +11,17 @@ if TYPE_CHECKING:
     from ..recipe import Choice
 
 
+UNCONVERTED = ("WanTransformer3DModel",)
+"""Denoisers of pipelines of which OpenVINO 2026.4 does not convert some part: `None constant cannot be converted`."""
+
+
 def refuses(choice: Choice, setting: Setting) -> str | None:
     """Inductor needs a C++ compiler on a CPU, regions need a model whose blocks are known, OpenVINO a CPU."""
     if choice == "openvino":
         if setting.device != "cpu":
             return "autotune uses OpenVINO for the CPU"
+        if setting.card.denoiser.class_name in UNCONVERTED:
+            return f"OpenVINO does not convert the pipeline of a {setting.card.denoiser.class_name} (seen by running)"
         return setting.lacks("openvino", "cpu")
     if choice in inductor.MODES and setting.device != "cuda":
         return f"{choice} is about CUDA graphs and kernels, and this is {setting.device}"
