@@ -85,7 +85,7 @@ def raced_plan(  # noqa: PLR0913 - a plan has that many sides
     gains: tuple[Gain, ...],
 ) -> Plan:
     """Return the plan of a recipe that ran the last round against the baseline."""
-    own, other = (_Run(tuple(one.samples_ms), **one.facts) for one in (lane, baseline))
+    own, other = map(_run_of_lane, (lane, baseline))
     return _plan(scope, run, lane.recipe, own, other, quality=quality, gains=gains, raced=True)
 
 
@@ -107,6 +107,11 @@ class _Run:
     load_s: float
     cold_s: float
     peak_memory_bytes: int
+
+
+def _run_of_lane(lane: Lane) -> _Run:
+    facts = {name: lane.facts[name] for name in ("load_s", "cold_s", "peak_memory_bytes")}
+    return _Run(tuple(lane.samples_ms), **facts)
 
 
 def _run_of(trial: Trial) -> _Run | None:

@@ -70,7 +70,7 @@ def trial_of(
 
 def lane_of(recipe: Recipe, ms: float, peak_mib: int = 100, fell_out: str = "") -> Lane:
     """Return a lane whose every call was slowed by the same neighbours as the baseline's."""
-    facts: dict[str, Any] = {"peak_memory_bytes": peak_mib * MIB, "load_s": 1.0, "cold_s": 2.0}
+    facts: dict[str, Any] = {"peak_memory_bytes": peak_mib * MIB, "load_s": 1.0, "cold_s": 2.0, "weights_bytes": 7}
     return Lane(recipe, [ms * sample for sample in NOISE], fell_out, facts)
 
 
