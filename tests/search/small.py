@@ -13,7 +13,7 @@ from autotune.search.assemble import assemble, calls
 from autotune.search.knobs import Bench, Setting
 from autotune.search.pipeline import call_pipeline
 from autotune.search.recipe import UNMODIFIED, Recipe
-from autotune.search.verify.architectures import ARCHITECTURES
+from autotune.search.verify.architectures import ARCHITECTURES, Architecture
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,6 +46,13 @@ class Small:
         workload: Workload = self.setting.workload.model_copy(update=changed)
         setting = Setting(self.setting.machine, self.setting.card, workload, self.setting.device)
         return Small(setting, Bench(**{**vars(self.bench), "workload": workload}))
+
+
+def bench_of(architecture: Architecture, folder: Path, **workload: int) -> Bench:
+    """Write a small pipeline into a folder and return its bench; workload: what is asked of it otherwise."""
+    card = read_model(architecture.save(folder / "model"))
+    wanted = architecture.workload.model_copy(update={"steps": 2, **workload})
+    return Bench(card, wanted, "cpu", folder / "artifacts", "s", ("a red circle",))
 
 
 def write_small(name: str, folder: Path, machine: Machine) -> Small:

@@ -7,29 +7,18 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from autotune.probes.model import read_model
 from autotune.search.assemble import assemble, build
 from autotune.search.knobs import Bench, gguf
 from autotune.search.pipeline import call_pipeline
 from autotune.search.recipe import UNMODIFIED, Recipe
 from autotune.search.verify.architectures import ARCHITECTURES, Architecture
+from autotune.tests.search.small import bench_of
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 pytest.importorskip("gguf", reason="needs the extra gguf")
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # torch and torchao warn of each other
-
-
-def bench_of(architecture: Architecture, folder: Path) -> Bench:
-    return Bench(
-        card=read_model(architecture.save(folder / "model")),
-        workload=architecture.workload.model_copy(update={"steps": 2}),
-        device="cpu",
-        artifacts=folder / "artifacts",
-        software="s",
-        calibration_prompts=("a red circle",),
-    )
 
 
 def image(bench: Bench, recipe: Recipe) -> np.ndarray:

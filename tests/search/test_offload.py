@@ -12,24 +12,19 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from autotune.probes.model import Component, read_model
+from autotune.probes.model import Component
 from autotune.search.assemble import assemble, choices_of
-from autotune.search.knobs import Bench, Setting
+from autotune.search.knobs import Setting
 from autotune.search.knobs.offload import DISK, GROUPS, OFFLOAD, STREAMS, offload_groups
 from autotune.search.pipeline import call_pipeline
 from autotune.search.recipe import UNMODIFIED, Recipe
 from autotune.search.verify.architectures import ARCHITECTURES, Architecture
+from autotune.tests.search.small import bench_of
 
 if TYPE_CHECKING:
     from autotune.probes.machine import Machine
 
 pytestmark = [pytest.mark.slow, pytest.mark.filterwarnings("ignore")]  # transformers warns of what small models lack
-
-
-def bench_of(architecture: Architecture, folder: Path) -> Bench:
-    card = read_model(architecture.save(folder / "model"))
-    workload = architecture.workload.model_copy(update={"steps": 2})
-    return Bench(card, workload, "cpu", folder / "artifacts", "s", ("a red circle",))
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda each: each.name)

@@ -14,7 +14,8 @@ from autotune.search.knobs import Bench, Setting, torchao
 from autotune.search.pipeline import call_pipeline
 from autotune.search.recipe import UNMODIFIED, Choice, Recipe
 from autotune.search.space import Space, space_for
-from autotune.search.verify.architectures import ARCHITECTURES, Architecture
+from autotune.search.verify.architectures import ARCHITECTURES
+from autotune.tests.search.small import bench_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,17 +30,6 @@ OF = {each.name: each for each in ARCHITECTURES}
 @pytest.fixture(scope="module")
 def benches(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Bench]:
     return {name: bench_of(OF[name], tmp_path_factory.mktemp(name)) for name in ("sd", "sdxl", "flux", "sana")}
-
-
-def bench_of(architecture: Architecture, folder: Path) -> Bench:
-    return Bench(
-        card=read_model(architecture.save(folder / "model")),
-        workload=architecture.workload.model_copy(update={"steps": 2}),
-        device="cpu",
-        artifacts=folder / "artifacts",
-        software="s",
-        calibration_prompts=("a red circle",),
-    )
 
 
 def image(bench: Bench, turned: Mapping[str, Choice]) -> np.ndarray:

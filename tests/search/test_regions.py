@@ -10,13 +10,13 @@ import pytest
 
 from autotune.errors import UnfitError
 from autotune.probes.classes import _files, abilities
-from autotune.probes.model import read_model
 from autotune.search.assemble import assemble
 from autotune.search.knobs import KNOBS, Bench, Setting
 from autotune.search.knobs.inductor import compile_regions, compile_whole, regions_of
 from autotune.search.pipeline import call_pipeline
 from autotune.search.recipe import UNMODIFIED, Recipe
 from autotune.search.verify.architectures import ARCHITECTURES, Architecture
+from autotune.tests.search.small import bench_of
 
 if TYPE_CHECKING:
     from autotune.probes.machine import Machine
@@ -43,9 +43,7 @@ def architecture(request: pytest.FixtureRequest) -> Architecture:
 
 @pytest.fixture
 def small(architecture: Architecture, tmp_path: Path) -> Bench:
-    card = read_model(architecture.save(tmp_path / "model"))
-    workload = architecture.workload.model_copy(update={"steps": 2})
-    return Bench(card, workload, "cpu", tmp_path / "artifacts", "s", ("a red circle",))
+    return bench_of(architecture, tmp_path)
 
 
 def test_every_block_is_compiled_and_each_kind_once(architecture: Architecture, small: Bench) -> None:

@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 
 from autotune.errors import UnfitError
-from autotune.probes.model import read_model
 from autotune.search.assemble import assemble
-from autotune.search.knobs import Bench, Setting
+from autotune.search.knobs import Setting
 from autotune.search.knobs.vae_tiling import VAE_TILING
 from autotune.search.pipeline import call_pipeline
 from autotune.search.recipe import UNMODIFIED, Recipe
 from autotune.search.verify.architectures import ARCHITECTURES, Architecture
+from autotune.tests.search.small import bench_of
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,16 +28,10 @@ TILING, SLICING = (Recipe(turned={"vae_tiling": choice}) for choice in ("tiling"
 SMALL_TILES = ("sd", "sdxl", "flux", "sd3", "pixart")  # as large as the VAE's sample_size, which is 32; others 256, 512
 
 
-def bench_of(architecture: Architecture, folder: Path, **workload: int) -> Bench:
-    card = read_model(architecture.save(folder / "model"))
-    wanted = architecture.workload.model_copy(update={"steps": 1, **workload})
-    return Bench(card, wanted, "cpu", folder / "artifacts", "s", ("a red circle",))
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda each: each.name)
 def test_slices_are_exact_and_tiles_blend(architecture: Architecture, machine: Machine, tmp_path: Path) -> None:
     """AutoencoderKLWan among them, of which diffusers' guide says that it can do neither."""
-    bench = bench_of(architecture, tmp_path, width=64, height=64, batch=2)
+    bench = bench_of(architecture, tmp_path, steps=1, width=64, height=64, batch=2)
     setting = Setting(machine, bench.card, bench.workload, "cpu")
     pipe = assemble(UNMODIFIED, bench)
     calls: list[int] = []
@@ -66,7 +60,7 @@ def test_slices_are_exact_and_tiles_blend(architecture: Architecture, machine: M
 
 
 def test_what_would_do_nothing_is_refused(machine: Machine, tmp_path: Path) -> None:
-    bench = bench_of(ARCHITECTURES[0], tmp_path)
+    bench = bench_of(ARCHITECTURES[0], tmp_path, steps=1)
     setting = Setting(machine, bench.card, bench.workload, "cpu")
     assert "batch of 1" in (VAE_TILING.refuses("slicing", setting) or "")
     assert "32x32 is no larger than a tile" in (VAE_TILING.refuses("tiling", setting) or "")
