@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple, TypeGuard
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from ..errors import ModelError
 from ..value import Value, key_of
@@ -26,6 +26,10 @@ DENOISERS = ("transformer", "unet")
 UNSAFE_SUFFIXES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
 HEADER_LIMIT_BYTES = 100_000_000  # as in the safetensors library itself
 PIXELS = range(8, 16385, 8)  # sides that an image may have
+
+
+Weights = Literal["files", "none", "random"]
+"""Where a model's weights are: in files beside its configurations, not here, or made up in each process."""
 
 
 class Component(Value):
@@ -45,7 +49,10 @@ class Component(Value):
 
 
 class ModelCard(Value):
-    """A diffusers folder: what it is made of, and a revision that changes when any of it does."""
+    """A diffusers folder: what it is made of, and a revision that changes when any of it does.
+
+    Where the weights are not in files, the folder holds configurations alone.
+    """
 
     name: str
     folder: str
@@ -53,6 +60,7 @@ class ModelCard(Value):
     pipeline_class: str
     components: tuple[Component, ...]
     native_pixels: int | None
+    weights: Weights = "files"
 
     @property
     def denoiser(self) -> Component:
@@ -77,8 +85,10 @@ class ModelCard(Value):
         return self.model_copy(update={"components": components})
 
 
-def read_model(folder: Path, name: str | None = None) -> ModelCard:
+def read_model(folder: Path, name: str | None = None, weights: Weights = "files") -> ModelCard:
     """Return the card of a local folder in diffusers format.
+
+    weights: `none` or `random` for a folder of configurations, whose weights are not asked for.
 
     Raises ModelError where it is not one, or where it holds what autotune does not run: pickled weights
     without a safetensors twin, and pipelines with code of their own (CVE-2026-44513).
@@ -96,8 +106,9 @@ def read_model(folder: Path, name: str | None = None) -> ModelCard:
             pipeline_class=pipeline_class,
             components=tuple(_components(folder, index)),
             native_pixels=_native_pixels(folder),
+            weights=weights,
         )
-    if not card.denoiser.parameters:
+    if weights == "files" and not card.denoiser.parameters:
         msg = f"{folder / card.denoiser.name} has no weights: *.safetensors without a variant in the name are needed."
         raise ModelError(msg)
     return card

@@ -361,3 +361,13 @@ def test_whatever_a_file_holds_it_is_a_model_or_a_model_error(fuzzed: Path, name
         assert card.native_pixels is None or card.native_pixels >= 8
     finally:
         file.write_bytes(was)
+
+
+def test_a_folder_of_configurations_is_a_model_whose_weights_are_not_in_files(folder: Path) -> None:
+    (folder / UNET).unlink()
+
+    card = read_model(folder, weights="random")
+
+    assert (card.weights, card.denoiser.class_name) == ("random", "UNet2DConditionModel")
+    with pytest.raises(ModelError, match="has no weights"):
+        read_model(folder)
