@@ -51,7 +51,8 @@ class Component(Value):
 class ModelCard(Value):
     """A diffusers folder: what it is made of, and a revision that changes when any of it does.
 
-    Where the weights are not in files, the folder holds configurations alone.
+    Where the weights are not in files, configurations are all that is asked of the folder. `architecture` is a digest
+    of what they say of shapes: the same for a model and for a folder of its configurations.
     """
 
     name: str
@@ -61,6 +62,7 @@ class ModelCard(Value):
     components: tuple[Component, ...]
     native_pixels: int | None
     weights: Weights = "files"
+    architecture: str = ""
 
     @property
     def denoiser(self) -> Component:
@@ -88,7 +90,8 @@ class ModelCard(Value):
 def read_model(folder: Path, name: str | None = None, weights: Weights = "files") -> ModelCard:
     """Return the card of a local folder in diffusers format.
 
-    weights: `none` or `random` for a folder of configurations, whose weights are not asked for.
+    weights: `none` or `random` for a folder of configurations, whose weights are not asked for. With random ones it is
+    another revision: nothing that is made of them is anything of the model's.
 
     Raises ModelError where it is not one, or where it holds what autotune does not run: pickled weights
     without a safetensors twin, and pipelines with code of their own (CVE-2026-44513).
@@ -99,14 +102,17 @@ def read_model(folder: Path, name: str | None = None, weights: Weights = "files"
         if not _is_name(pipeline_class):
             msg = f"{folder / INDEX} names no pipeline class of diffusers; a pipeline with code of its own is not run."
             raise ModelError(msg)
+        components = tuple(_components(folder, index))
+        revision = revision_of(folder)
         card = ModelCard(
             name=name or folder.resolve().name,
             folder=str(folder.resolve()),
-            revision=revision_of(folder),
+            revision=key_of([revision, weights]) if weights == "random" else revision,
             pipeline_class=pipeline_class,
-            components=tuple(_components(folder, index)),
+            components=components,
             native_pixels=_native_pixels(folder),
             weights=weights,
+            architecture=_architecture(folder, pipeline_class, components),
         )
     if weights == "files" and not card.denoiser.parameters:
         msg = f"{folder / card.denoiser.name} has no weights: *.safetensors without a variant in the name are needed."
@@ -209,6 +215,12 @@ def read_component(folder: Path, name: str) -> tuple[Component, dict[str, Any]]:
         ),
         config,
     )
+
+
+def config_of(card: ModelCard, component: str) -> dict[str, Any]:
+    """Return the configuration of a component that lies in the model's own folder. Raises ModelError."""
+    with readable(Path(card.folder)):
+        return _json(Path(card.folder) / component / "config.json", Path(card.folder))
 
 
 class Tensor(NamedTuple):
@@ -332,6 +344,21 @@ def revision_of(folder: Path) -> str:
                 digest.update(stream.read())
             facts.append([file.relative_to(folder).as_posix(), file.stat().st_size, digest.hexdigest()])
     return key_of(facts)
+
+
+_NO_SHAPE = frozenset({"_name_or_path", "_diffusers_version", "transformers_version", "torch_dtype", "dtype"})
+"""What configurations say beside how a model is built: where it came from, and in what format it was saved."""
+
+
+def _architecture(folder: Path, pipeline_class: str, components: tuple[Component, ...]) -> str:
+    """Return a digest of the classes and the configurations of all that has one."""
+    configs = []
+    for each in components:
+        file = folder / each.name / "config.json"
+        if file.is_file():
+            said = {name: value for name, value in _json(file, folder).items() if name not in _NO_SHAPE}
+            configs.append([each.name, each.class_name, said])
+    return key_of([pipeline_class, configs])
 
 
 def _native_pixels(folder: Path) -> int | None:

@@ -371,3 +371,21 @@ def test_a_folder_of_configurations_is_a_model_whose_weights_are_not_in_files(fo
     assert (card.weights, card.denoiser.class_name) == ("random", "UNet2DConditionModel")
     with pytest.raises(ModelError, match="has no weights"):
         read_model(folder)
+
+
+def test_with_made_up_weights_it_is_another_revision_of_the_same_architecture(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    whole, made_up = read_model(folder), read_model(folder, weights="random")
+    assert whole.revision != made_up.revision
+    assert whole.architecture == made_up.architecture
+
+
+def test_an_architecture_is_that_of_shapes(tmp_path: Path) -> None:
+    folder = write_model(tmp_path / "model")
+    before = read_model(folder).architecture
+    write_json(folder / "unet" / "config.json", {"sample_size": 32, "_name_or_path": "x", "_diffusers_version": "0.1"})
+    for file in folder.glob("*/*.safetensors"):
+        file.unlink()
+    assert read_model(folder, weights="random").architecture == before
+    write_json(folder / "unet" / "config.json", {"sample_size": 64})
+    assert read_model(folder, weights="random").architecture != before
