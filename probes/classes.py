@@ -28,7 +28,9 @@ class Abilities:
     pipeline's `__call__`, or of a model's `forward`; groups: whether it supports group offloading; contexts: by what
     names a pipeline tells its denoiser's caches which half of guidance a call of it is (`cache_context`); attributes:
     what is set on `self` when one is made, with the value where it is a literal, else None; dispatches: whether its
-    attention asks diffusers' dispatcher which kernel to take.
+    attention asks diffusers' dispatcher which kernel to take; kept_in_fp32: the modules of a model that stay in fp32
+    whatever it is loaded in (`_keep_in_fp32_modules`), uncast: patterns of those that are not stored in fp8
+    (`_skip_layerwise_casting_patterns`).
     """
 
     repeated_blocks: tuple[str, ...] = ()
@@ -40,6 +42,8 @@ class Abilities:
     contexts: frozenset[str] = frozenset()
     attributes: Mapping[str, Any] = field(default_factory=dict)
     dispatches: bool = False
+    kept_in_fp32: tuple[str, ...] = ()
+    uncast: tuple[str, ...] = ()
 
 
 UNKNOWN = Abilities()
@@ -77,6 +81,8 @@ def _joined(own: Abilities, bases: list[str]) -> Abilities:
         contexts=next((each.contexts for each in all_of if each.contexts), frozenset()),
         attributes={name: value for each in reversed(all_of) for name, value in each.attributes.items()},
         dispatches=any(each.dispatches for each in all_of),
+        kept_in_fp32=next((each.kept_in_fp32 for each in all_of if each.kept_in_fp32), ()),
+        uncast=next((each.uncast for each in all_of if each.uncast), ()),
     )
 
 
@@ -100,6 +106,8 @@ def _own(found: ast.ClassDef) -> Abilities:
         groups=fields.get("_supports_group_offloading") is not False,
         contexts=frozenset(_contexts(found)),
         attributes=dict(_set_on_self(methods["__init__"])) if "__init__" in methods else {},
+        kept_in_fp32=tuple(fields.get("_keep_in_fp32_modules") or ()),
+        uncast=tuple(fields.get("_skip_layerwise_casting_patterns") or ()),
     )
 
 

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
+from ..errors import UsageError
 from ..value import Value, key_of
 from .accelerators import Accelerator, Sighting, probe_devices, probe_nvidia
 from .cpu import UNKNOWN, Cpu, probe_cpu
@@ -40,6 +44,20 @@ class Machine(Value):
     def fingerprint(self) -> str:
         """A short stable key of the lasting part."""
         return key_of(self.lasting())
+
+
+def read_machine(file: Path) -> Machine:
+    """Return a machine that `autotune probe --json` described, on this computer or another. Raises UsageError."""
+    try:
+        return Machine.model_validate_json(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{file} cannot be read ({error})."
+        raise UsageError(msg) from error
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        where = ".".join(map(str, wrong["loc"])) or "its content"
+        msg = f"{file} describes no machine as `autotune probe --json` does: {where}: {wrong['msg']}."
+        raise UsageError(msg) from error
 
 
 def probe(
