@@ -5,14 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from ..probes.classes import abilities
+from .random_weights import dtype_of, made_up
 
 if TYPE_CHECKING:
     from ..probes.model import Component, ModelCard
     from .workload import Workload
 
 
-def load_pipeline(card: ModelCard, **arguments: Any) -> Any:
+def load_pipeline(card: ModelCard, device: str = "cpu", **arguments: Any) -> Any:
     """Return the pipeline of a folder, given `from_pretrained`'s arguments; what lies elsewhere is loaded from there.
+
+    device: where weights that are made up are made, so that they need not be moved; those of files come to the CPU.
 
     Only safetensors are read, nothing is downloaded, and no code of the folder's own is run. The class itself is asked:
     `DiffusionPipeline` does not know which components are optional in it, and loads those of Wan again over a
@@ -24,6 +27,9 @@ def load_pipeline(card: ModelCard, **arguments: Any) -> Any:
     for component in card.components:
         if component.folder and component.name not in arguments:
             arguments[component.name] = _load_component(component, arguments)
+    if card.weights == "random":
+        arguments |= made_up(card, arguments, device)
+        arguments.pop("quantization_config", None)  # it is done, and what is left has nothing to quantize
     pipe = kind.from_pretrained(card.folder, use_safetensors=True, local_files_only=True, **arguments)
     pipe.set_progress_bar_config(disable=True)
     return pipe
@@ -37,7 +43,7 @@ def _load_component(component: Component, arguments: dict[str, Any]) -> Any:
     own = quantized.quant_mapping.get(component.name) if quantized else None
     return getattr(diffusers, component.class_name).from_pretrained(
         component.folder,
-        dtype=arguments["dtype"],
+        dtype=dtype_of(component, arguments),
         use_safetensors=True,
         local_files_only=True,
         **({"quantization_config": own} if own else {}),
@@ -83,5 +89,5 @@ def call_pipeline(pipe: Any, workload: Workload, prompt: str, seed: int, **argum
     prompts = [prompt] * workload.batch
     with torch.no_grad():
         asked = {**call_arguments(workload, type(pipe).__name__), **arguments}
-        result = pipe(prompts, generator=generator, **asked)
+        result = pipe(prompt=prompts, generator=generator, **asked)
     return result.frames if hasattr(result, "frames") else result.images

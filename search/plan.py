@@ -15,7 +15,7 @@ from .workload import Workload
 SCHEMA_VERSION = 1
 
 
-_ADDED = ("adapters", "distilled")
+_ADDED = ("adapters", "distilled", "weights", "architecture")
 
 
 class Scope(Value):
@@ -25,6 +25,7 @@ class Scope(Value):
     `scorer` that of the scoring model (empty where quality cannot be measured), `prompts` that of the
     prompt set, `tolerance` the share of the baseline's score that may be lost. `adapters` names those that are loaded
     into the baseline and into every trial, by digest and scale, and `distilled` the variants that were allowed.
+    `weights` is `random` where they were made up, and `architecture` then the digest by which the model is known.
     `pipeline_class` says how the model is called; the revision decides it, so it is no part of the key, and older
     rows have an empty one.
     """
@@ -40,6 +41,8 @@ class Scope(Value):
     tolerance: float
     adapters: tuple[str, ...] = ()
     distilled: tuple[str, ...] = ()
+    weights: str = ""
+    architecture: str = ""
     pipeline_class: str = ""
 
     @property

@@ -12,6 +12,8 @@ from .recipe import UNMODIFIED, Choice, Recipe
 from .space import COUNTABLE, Space, recipe_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import optuna
 
     from .measured import Trial
@@ -47,14 +49,16 @@ class TPESampler:
     costs nothing: it is told at once, and another is asked for.
     """
 
-    def __init__(self, space: Space, device: str, tolerance: float, seed: int = 0) -> None:
-        """Prepare. tolerance: the share of the baseline's score that may be lost."""
+    def __init__(
+        self, space: Space, device: str, tolerance: float, seed: int = 0, *, first: Sequence[Recipe] = ()
+    ) -> None:
+        """Prepare. tolerance: the share of the baseline's score that may be lost; first: recipes to begin with."""
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         self._space = space
         self._tolerance = tolerance
-        self._known_good = [recipe for recipe in portfolio(space, device) if recipe != UNMODIFIED]
+        self._known_good = [recipe for recipe in (*first, *portfolio(space, device)) if recipe != UNMODIFIED]
         self._study = optuna.create_study(
             sampler=optuna.samplers.TPESampler(multivariate=True, seed=seed, n_startup_trials=5)
         )

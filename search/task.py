@@ -48,6 +48,14 @@ class Task:
         if not 0 < self.tolerance < 1:
             msg = f"The tolerance is a share of the score between 0 and 1, such as 0.01; {self.tolerance:g} was given."
             raise UsageError(msg)
+        if self.made_up and self.scorer:
+            msg = "Of made-up weights no quality can be measured: leave out the scorer, or give a folder with weights."
+            raise UsageError(msg)
+
+    @property
+    def made_up(self) -> bool:
+        """Whether the weights are made up: latency and memory are real then, and images are those of no model."""
+        return self.card.weights == "random"
 
     @property
     def seeds(self) -> tuple[int, ...]:
@@ -80,6 +88,8 @@ class Task:
             pipeline_class=self.card.pipeline_class,
             adapters=self.added.adapter_keys,
             distilled=self.added.distilled_keys,
+            weights="random" if self.made_up else "",
+            architecture=self.card.architecture if self.made_up else "",
         )
 
     @property

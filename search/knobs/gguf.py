@@ -19,8 +19,8 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...probes.model import tensors_of
 from ...value import key_of
+from ..random_weights import make, tensors_in
 
 if TYPE_CHECKING:
     from ...probes.model import Component, Tensor
@@ -57,10 +57,7 @@ def _write(file: Path, name: str, component: Component, bench: Bench) -> None:
     import gguf
     import torch
 
-    kind = getattr(importlib.import_module(component.library), component.class_name)
-    folder = bench.card.folder
-    dtype = _own_dtype(component, bench)
-    module = kind.from_pretrained(folder, subfolder=component.name, dtype=dtype, local_files_only=True)
+    module = _with_weights(component, bench)
     quantized = {f"{layer}.weight" for layer in quantizable(module)}
     writer = gguf.GGUFWriter(file, component.class_name)
     for key, tensor in module.state_dict().items():
@@ -80,7 +77,7 @@ def _own_dtype(component: Component, bench: Bench) -> Any:
     """Return the format that most of a component's tensors have in its files."""
     import torch
 
-    [(name, _)] = Counter(tensor.dtype for tensor in tensors_of(bench.card, component.name).values()).most_common(1)
+    [(name, _)] = Counter(tensor.dtype for tensor in tensors_in(bench.card, component).values()).most_common(1)
     return getattr(torch, DTYPES.get(name, "float32"))
 
 
@@ -127,6 +124,14 @@ def load(kind: str, component: Component, bench: Bench, dtype: Any) -> Any:
         load_model_dict_into_meta(module, weights, dtype=dtype, hf_quantizer=quantizer, device_map={"": "cpu"})
         module.tie_weights()
     return module.eval()
+
+
+def _with_weights(component: Component, bench: Bench) -> Any:
+    dtype = _own_dtype(component, bench)
+    if bench.card.weights == "random":
+        return make(bench.card, component, dtype)
+    kind = getattr(importlib.import_module(component.library), component.class_name)
+    return kind.from_pretrained(bench.card.folder, subfolder=component.name, dtype=dtype, local_files_only=True)
 
 
 def _without_weights(component: Component, bench: Bench) -> Any:

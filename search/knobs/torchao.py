@@ -16,10 +16,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from ...probes.model import Tensor, tensors_of
+from ..random_weights import tensors_in
 
 if TYPE_CHECKING:
-    from ...probes.model import Component
+    from ...probes.model import Component, Tensor
     from .knob import Bench, Setting
 
 GROUP_SIZE = 32  # divides the 320 channels of an SD UNet, as torchao's 128 does not
@@ -156,7 +156,7 @@ def config(kind: str, component: Component, bench: Bench) -> Any:
     Source: diffusers, `quantizers/pipe_quant_config.py`.
     """
     chosen = KINDS[kind]
-    weights = tensors_of(bench.card, component.name)
+    weights = tensors_in(bench.card, component)
     left = [
         name.removesuffix(".weight")
         for name, tensor in weights.items()
@@ -189,4 +189,6 @@ def apply(module: Any, kind: str) -> None:
 
 
 def _tensor(layer: Any) -> Tensor:
+    from ...probes.model import Tensor
+
     return Tensor(str(layer.weight.dtype), tuple(layer.weight.shape))

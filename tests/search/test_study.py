@@ -85,6 +85,15 @@ def test_the_best_feasible_recipe_is_found_though_a_lossy_one_is_faster() -> Non
     assert best.recipe == Recipe(turned={"compile": "openvino", "precision": "bf16", "quantization": "nncf_int8"})
 
 
+def test_what_is_asked_for_first_is_tried_first_as_far_as_the_space_has_it() -> None:
+    first = [Recipe(turned={"tome_ratio": 0.5, "precision": "bf16"}), Recipe(turned={"offload": "model"}), UNMODIFIED]
+    sampler = TPESampler(SPACE, "cpu", TOLERANCE, first=first)
+    evaluator = Formula()
+    list(study(evaluator, sampler, (), TOLERANCE, time.monotonic() + 60, 3))
+    assert evaluator.tried[:2] == [UNMODIFIED.key, first[0].key]
+    assert first[1].key not in evaluator.tried
+
+
 def test_only_recipes_of_the_space_are_tried() -> None:
     assert all(trial.recipe in SPACE for trial in run(Formula()))
 
