@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from .adapters import add_adapters
+from .freed import give_back_freed_memory
 from .knobs import KNOBS, Bench, Choices, Knob
 from .knobs.lcm_lora import shortened
 from .pipeline import load_pipeline
@@ -67,13 +68,15 @@ def assemble(recipe: Recipe, bench: Bench) -> Any:
     """
     choices, bench = choices_of(recipe), _prepared(recipe, bench)
     turned = _turned(recipe)
-    pipe = load_pipeline(bench.card, **_loading(turned, choices, bench))
+    whole = choices["offload"] == "none"
+    pipe = load_pipeline(bench.card, bench.device if whole else "cpu", **_loading(turned, choices, bench))
     if choices["compile"] != "openvino":  # its graphs were made of weights that have them
         add_adapters(pipe, choices, bench)
-    if choices["offload"] == "none" and bench.device != "cpu":
+    if whole and bench.device != "cpu":
         pipe.to(bench.device)
     for knob in turned:
         knob.apply(pipe, choices, bench)
+    give_back_freed_memory()
     return pipe
 
 

@@ -67,8 +67,9 @@ def _4bit(layer: Any, kind: str) -> Any:
         layer.out_features,
         layer.bias is not None,
         compute_dtype=layer.weight.dtype,
+        compress_statistics=False,  # as diffusers' configuration has it, on a GPU
         quant_type=kind,
     )
-    twin.weight = nn.Params4bit(layer.weight.data, requires_grad=False, quant_type=kind)
+    twin.weight = nn.Params4bit(layer.weight.data, requires_grad=False, compress_statistics=False, quant_type=kind)
     twin.bias = layer.bias
     return twin.to("cpu")
