@@ -80,7 +80,11 @@ class Quality(Value):
 
 
 class Trial(Value):
-    """A recipe that was tried, and what came of it."""
+    """A recipe that was tried, and what came of it.
+
+    `load_peak_bytes` is the part of the peak that loading alone had, `predicted_bytes` the peak that was expected
+    without what trials have taught: None where nothing was.
+    """
 
     number: int = Field(ge=0)
     recipe: Recipe
@@ -90,6 +94,8 @@ class Trial(Value):
     load_s: float | None = None
     cold_s: float | None = None
     peak_memory_bytes: int | None = None
+    load_peak_bytes: int | None = None
+    predicted_bytes: int | None = None
     weights_bytes: int | None = None
     quality: Quality | None = None
     started_at: str

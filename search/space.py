@@ -14,7 +14,7 @@ from .recipe import Choice, Recipe
 from .rules import refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
 COUNTABLE = 20_000  # combinations; a space of more is not gone through but drawn from
 TURNED_AT_ONCE = 4  # knobs; a recipe that turns many at random is nearly always refused, broken or slow
@@ -24,12 +24,14 @@ TURNED_AT_ONCE = 4  # knobs; a recipe that turns many at random is nearly always
 class Space:
     """The choices that are open for each knob, and those that are not, each with its reason.
 
-    adapted: whether there are adapters, with which some combinations do not go.
+    adapted: whether there are adapters, with which some combinations do not go. room: says why a recipe cannot fit into
+    memory, None where it may; no counting asks it.
     """
 
     choices: dict[str, tuple[Choice, ...]]
     refused: dict[tuple[str, Choice], str]
     adapted: bool = False
+    room: Callable[[Recipe], str | None] | None = None
 
     def why_not(self, recipe: Recipe) -> str | None:
         """Return why a recipe is not in the space, None where it is."""
@@ -40,7 +42,10 @@ class Space:
                 reason = self.refused.get((name, choice), f"it has no such choice; there are {self.choices[name]}")
                 return f"{name}={choice}: {reason}."
         rule = refusal(choices_of(recipe), adapted=self.adapted)
-        return f"{recipe}: {rule.because}." if rule else None
+        if rule:
+            return f"{recipe}: {rule.because}."
+        crowded = self.room(recipe) if self.room else None
+        return f"{recipe}: {crowded}." if crowded else None
 
     def __contains__(self, recipe: Recipe) -> bool:
         """Return whether the recipe may be tried."""

@@ -111,12 +111,12 @@ class Worker:
         compiled.recall(recipe, bench, folder)
         self._pipe = assemble(recipe, bench)
         self._calls = calls(recipe, bench) | {"output_type": "np"}
-        loaded = time.perf_counter()
+        loaded, load_peak_bytes = time.perf_counter(), self._memory.peak_bytes()
         call_pipeline(self._pipe, prepared.workload, prepared.calibration_prompts[0], seed=0, **self._calls)
         called = time.perf_counter()
         compiled.keep(recipe, bench, folder)
         facts = {"load_s": loaded - started, "cold_s": called - loaded, **self._peak()}
-        return {**facts, "weights_bytes": weights_bytes(self._pipe)}
+        return {**facts, "load_peak_bytes": load_peak_bytes, "weights_bytes": weights_bytes(self._pipe)}
 
     def do_run(self, prompts: list[str], seeds: list[int], folder: str) -> dict[str, Any]:
         """Call the pipeline once a prompt; check each image and write it into the folder as SEED.png."""

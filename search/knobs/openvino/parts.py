@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from ....probes.model import ModelCard
+    from ....probes.model import Component, ModelCard
     from ...recipe import Choice
     from ...workload import Workload
     from ..knob import Bench, Choices
@@ -83,6 +83,11 @@ def _text_encoders(choices: Choices, bench: Bench) -> Iterator[Graphed]:
         if encoder.class_name in TEXT_ENCODERS:
             added = tuple(adapters_in(choices, bench))
             yield Graphed(Part(encoder.name), bench.workload, choices["text_encoder_quantization"], added=added)
+
+
+def is_graphed(component: Component, card: ModelCard) -> bool:
+    """Return whether OpenVINO runs a component; what it does not stays with torch."""
+    return component.name in {card.denoiser.name, "vae"} or component.class_name in TEXT_ENCODERS
 
 
 def runs_by_row(card: ModelCard) -> bool:
