@@ -30,6 +30,11 @@ def cache_dir(*, make: bool = True) -> Path:
     return _place("cache", platformdirs.user_cache_path("autotune", appauthor=False), make=make)
 
 
+def config_dir(*, make: bool = True) -> Path:
+    """Return the folder of what the user writes: models of their own. Else as `data_dir`."""
+    return _place("config", platformdirs.user_config_path("autotune", appauthor=False), make=make)
+
+
 def make_folder(folder: Path) -> None:
     """Make `folder` where it is missing (mode 0700), and make sure that it can be written to; raises StoreError."""
     try:

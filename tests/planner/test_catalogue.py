@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from autotune.errors import ModelError
-from autotune.planner.catalogue import NAMES, asked_as, find_model
+from autotune.planner.catalogue import asked_as, find_model
+from autotune.planner.catalogue.entries import shipped
 from autotune.search.workload import Workload
 
 from ..folders import write_json, write_model
@@ -28,20 +29,28 @@ def refused(text: str) -> str:
     return said
 
 
-@pytest.mark.parametrize("text", ["shape", "shaeps", "Shapes", "SHAPES", "shapess", "hapes"])
-def test_a_misspelt_name_is_answered_with_the_near_one(text: str) -> None:
-    assert refused(text).startswith(f"There is no model {text!r}. Did you mean shapes?")
+@pytest.mark.parametrize(
+    ("text", "near"),
+    [(text, "shapes") for text in ("shape", "shaeps", "Shapes", "SHAPES", "shapess", "hapes")]
+    + [("flux_dev", "flux-dev"), ("FLUX-schnell", "flux-schnell"), ("sd-xl", "sdxl"), ("wan21-1.3B", "wan21-1.3b")],
+)
+def test_a_misspelt_name_is_answered_with_the_near_one(text: str, near: str) -> None:
+    assert refused(text).startswith(f"There is no model {text!r}. Did you mean {near}")
 
 
-NOTHING = ["runwayml/stable-diffusion-v1-5", "flux-dev", "/no/such/folder", "./nothing", "~nobody-of-that-name/model"]
+NOTHING = ["/no/such/folder", "./nothing", "~nobody-of-that-name/zzz"]
 
 
 @pytest.mark.parametrize("text", [*NOTHING, "x" * 5000, "a\0b", "https://example.org/model"])
 def test_what_is_neither_name_nor_folder_is_said_to_be_no_model(text: str) -> None:
     said = refused(text)
     assert said.startswith(f"There is no model {text!r}.")
-    assert all(name in said for name in NAMES)
+    assert "Did you mean" in said or all(name in said for name in shipped())
     assert "by its path" in said
+
+
+def test_a_name_of_the_hub_is_asked_for_there() -> None:
+    assert "HF_HUB_OFFLINE keeps the hub from being asked" in refused("runwayml/stable-diffusion-v1-5")
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:

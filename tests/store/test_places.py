@@ -8,15 +8,15 @@ import platformdirs
 import pytest
 
 from autotune.errors import StoreError
-from autotune.store.places import cache_dir, data_dir, make_folder, state_dir
+from autotune.store.places import cache_dir, config_dir, data_dir, make_folder, state_dir
 
-DOORS = (data_dir, state_dir, cache_dir)
+DOORS = (data_dir, state_dir, cache_dir, config_dir)
 
 
 def test_all_places_lie_below_autotune_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AUTOTUNE_HOME", str(tmp_path / "home"))
 
-    assert [door() for door in DOORS] == [tmp_path / "home" / kind for kind in ("data", "state", "cache")]
+    assert [door() for door in DOORS] == [tmp_path / "home" / kind for kind in ("data", "state", "cache", "config")]
 
 
 def test_without_it_the_system_says_where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -25,7 +25,7 @@ def test_without_it_the_system_says_where(tmp_path: Path, monkeypatch: pytest.Mo
 
     assert data_dir(make=False) == platformdirs.user_data_path("autotune", appauthor=False)
     assert "autotune" in state_dir(make=False).parts
-    assert len({door(make=False) for door in DOORS}) == 3
+    assert len({door(make=False) for door in DOORS}) == len(DOORS)
 
 
 def test_an_empty_variable_is_none(monkeypatch: pytest.MonkeyPatch) -> None:

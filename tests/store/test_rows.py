@@ -103,9 +103,10 @@ def test_ids_are_of_version_7_and_sort_by_time(monkeypatch: pytest.MonkeyPatch) 
 def test_a_scope_from_before_there_were_additions_is_the_same_scope() -> None:
     """Its key is the one that stores have: plans and unfinished runs are found again."""
     assert SCOPE.key == "38c893cbe5457d5a"
-    old = SCOPE.model_dump(mode="json", exclude={"adapters", "distilled"})
+    old = SCOPE.model_dump(mode="json", exclude={"adapters", "distilled", "weights", "architecture"})
     found = Scope.model_validate_json(json.dumps(old))
     assert (found, found.key) == (SCOPE, SCOPE.key)
+    assert SCOPE.model_copy(update={"weights": "random"}).key != SCOPE.key
 
 
 def test_other_additions_are_another_scope() -> None:
