@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError, TechniqueMissingError, UsageError
 from ..probes.adapter import read_adapter
-from ..probes.model import read_component
+from ..probes.model import config_of, read_component
 from ..search.additions import VARIANTS, Additions
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ def _tiny_vae(card: ModelCard, path: str) -> Component:
         raise ModelError(msg)
     if not card.has("vae"):
         return component
-    _, whole = read_component(Path(card.folder) / "vae", "vae")
+    whole = config_of(card, "vae")
     mine = (config.get("latent_channels", 4), len(config.get("encoder_block_out_channels", range(4))))
     theirs = (whole.get("latent_channels", 4), len(whole.get("block_out_channels", range(4))))
     if mine != theirs:

@@ -138,7 +138,8 @@ def choose(  # noqa: PLR0913 - so many things decide, and each is known to someb
 ) -> Answer:
     """Return the fastest plan that fits into what is free now; if none fits, the one that needs least, and says so.
 
-    plans: all of one model, those of the newest run first. Only plans for one workload compete: the one that is
+    plans: all of one model, those of the newest run first. One from made-up weights is for no app: `autotune --model`
+    tries its recipe when the weights are there. Only plans for one workload compete: the one that is
     nearest to what is asked. Of those that fit, one for this machine, revision and software goes before one that is
     stale, and a newer run before an older one: latencies of different runs are not compared.
     revision: the model's, as it is now; None does not ask.
@@ -149,7 +150,7 @@ def choose(  # noqa: PLR0913 - so many things decide, and each is known to someb
     Raises NoPlanError if there is no plan, or none for a device that is here.
     """
     wish = workload if isinstance(workload, Wish) else Wish(**workload.model_dump()) if workload else Wish()
-    candidates = _candidates(plans, free_bytes, max_memory_bytes)
+    candidates = _candidates([plan for plan in plans if not plan.scope.weights], free_bytes, max_memory_bytes)
     tuned = min(candidates, key=lambda each: _nearness(each, wish, machine, revision)).plan.scope.workload
     pool = [each for each in candidates if each.plan.scope.workload == tuned]
     best = min((each for each in pool if each.fits), key=lambda each: _rank(each, machine, revision), default=None)

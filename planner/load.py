@@ -19,6 +19,7 @@ from ..search.recipe import UNMODIFIED
 from ..store.places import cache_dir
 from .added import additions_of
 from .catalogue import Model, find_model
+from .catalogue.weights import require_weights
 from .choose import Answer, Wish, said_environment
 from .client import plan
 
@@ -79,17 +80,18 @@ def load(
 ) -> TunedPipeline:
     """Return the model's pipeline with the best plan for now applied; without a plan, the unmodified one and a warning.
 
-    model: a short name or a folder in diffusers format.
+    model: a short name, a folder in diffusers format, or a repository of the hub whose weights were fetched.
     max_memory_bytes: take no more than this, even if more is free.
     lora: adapters, each `PATH` or `PATH:SCALE`: they are in the pipeline with and without a plan, and only a plan that
     was tuned with the same is applied.
     distilled: variants that a plan may use, by name, with where they lie: {"tiny_vae": "./taesd"}.
     workload: width, height, steps, guidance, batch, as far as they differ from what was tuned.
 
-    Raises ModelError if there is no such model or adapter, UsageError if a part of the workload cannot be meant, and
-    TechniqueMissingError where there are adapters and no peft.
+    Raises ModelError if there is no such model or adapter or its weights are not here, UsageError if a part of the
+    workload cannot be meant, and TechniqueMissingError where there are adapters and no peft.
     """
     found = find_model(model)
+    require_weights(found.card)
     wish = _wish(workload)
     added = additions_of(found.card, probe_software(), lora, distilled, allowed=bool(distilled))
     answer = _answer(found, wish, max_memory_bytes, added)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from ..search.plan import Plan
 from ..search.race import race
 from ..search.recipe import UNMODIFIED, Recipe
 from ..search.sampler import TPESampler
+from ..search.size import sized
 from ..search.space import Space, space_for
 from ..search.study import study
 from ..search.task import Task, device_of
@@ -24,7 +25,13 @@ from ..store.places import cache_dir
 from ..store.store import Store
 from . import conclude
 from .added import additions_of, named_variants
-from .catalogue import find_model
+from .carried import carried_over
+from .catalogue import find_model, hub_name
+from .catalogue.weights import require_weights
+from .crowded import Foresight
+from .experience import experience_of
+from .hub.cache import with_weights
+from .hub.fetch import fetch
 from .lock import the_only_tuner
 
 if TYPE_CHECKING:
@@ -36,6 +43,7 @@ if TYPE_CHECKING:
 LAST_ROUND = 0.25  # share of the budget that is kept for explaining and racing
 RACING = 0.18  # the part of it that is kept for racing alone, unless the trials say that it takes longer
 SPARE_BYTES = 512 * 2**20  # free memory that a trial must leave alone
+WEIGHTS = ("", "hub", "random")
 
 
 @dataclass(frozen=True)
@@ -44,7 +52,9 @@ class Request:
 
     budget_s: wall seconds for everything; most_trials: trials in all; tolerance: the share of the baseline's CLIP
     score that may be lost. lora: adapters, each `PATH` or `PATH:SCALE`; allow: what may be changed of the model beside,
-    which can be `distilled`; distilled: where distilled variants lie, each `NAME=PATH`.
+    which can be `distilled`; distilled: where distilled variants lie, each `NAME=PATH`. weights: `hub` fetches them
+    first where they are not here, `random` makes them up; else they must be here. force: try also what cannot fit into
+    memory, as far as that can be predicted.
     """
 
     model: str
@@ -59,7 +69,9 @@ class Request:
     lora: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     distilled: tuple[str, ...] = ()
+    weights: str = ""
     fresh: bool = False
+    force: bool = False
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be meant."""
@@ -71,11 +83,27 @@ class Request:
         if not set(self.allow) <= {"distilled"}:
             msg = f"What may be allowed is distilled, and {', '.join(self.allow)} was given."
             raise UsageError(msg)
+        if self.weights not in WEIGHTS:
+            msg = f"Weights can be had from {' or '.join(filter(None, WEIGHTS))}, and {self.weights!r} was given."
+            raise UsageError(msg)
+        if self.weights == "random" and (self.scorer or self.distilled):
+            what = "a scorer" if self.scorer else "distilled variants, which only a scorer can judge"
+            msg = f"Of made-up weights no quality can be measured: leave out {what}, or --weights random."
+            raise UsageError(msg)
+
+
+@dataclass(frozen=True)
+class Fetching:
+    """The weights are being fetched; this comes before everything else, and again and again."""
+
+    model: str
+    done_bytes: int
+    total_bytes: int
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """The first event: what will be searched, and what an earlier run has left."""
+    """The first event but for that: what will be searched, and what an earlier run has left."""
 
     task: Task
     space: Space
@@ -90,7 +118,7 @@ class Racing:
     recipes: tuple[Recipe, ...]
 
 
-Event = Prepared | Recipe | Trial | Racing
+Event = Fetching | Prepared | Recipe | Trial | Racing
 """What happens on the way: a Recipe is about to be tried, a Trial has ended."""
 
 
@@ -116,7 +144,8 @@ def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
 
     Raises ModelError, UsageError and TechniqueMissingError.
     """
-    model = find_model(request.model)
+    model = find_model(request.model, "random" if request.weights == "random" else "files")
+    card = sized(model.card)
     sizes = {name: getattr(request, name) for name in ("width", "height", "steps", "batch")}
     workload = model.workload.model_copy(update={name: value for name, value in sizes.items() if value is not None})
     scorer = request.scorer or model.scorer
@@ -124,14 +153,14 @@ def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
         msg = "Distilled variants make other images, which only a CLIP score can judge: name a model with --scorer."
         raise UsageError(msg)
     added = additions_of(
-        model.card,
+        card,
         machine.software,
         request.lora,
         named_variants(request.distilled),
         allowed="distilled" in request.allow,
     )
     task = Task(
-        card=model.card,
+        card=card,
         machine=machine,
         device=device_of(machine),
         workload=workload,
@@ -150,13 +179,18 @@ def tune(request: Request | str, on_event: Callable[[Event], None] = lambda _: N
     """Return the best plans for a request, or for a model's name, from the store if it has been answered before.
 
     Every finished trial is on disk before `on_event` hears of it. Ctrl-C (KeyboardInterrupt) ends the search,
-    not the function: what was found so far is concluded and kept, and the run can be resumed.
+    not the function: what was found so far is concluded and kept, and the run can be resumed. Raises as `task_of` does,
+    and ModelError where the model's weights are not here.
     """
-    started = time.monotonic()
     request = Request(model=request) if isinstance(request, str) else request
+    if request.weights == "hub":
+        _have_weights(request.model, on_event)
+    started = time.monotonic()
     task, budget_s = task_of(request, probe())
-    space = space_for(task.setting)
+    require_weights(task.card)
     with the_only_tuner(), Store.open() as store:
+        foresight = Foresight(task, experience_of(store, task.machine, task.card, task.workload).lessons)
+        space = replace(space_for(task.setting), room=None if request.force else foresight.crowded)
         run = store.begin_run(task.scope, task.machine, fresh=request.fresh)
         on_event(Prepared(task, space, run, budget_s))
         trials = list(run.trials)
@@ -167,12 +201,16 @@ def tune(request: Request | str, on_event: Callable[[Event], None] = lambda _: N
 
             def note(happened: Recipe | Trial) -> None:
                 if isinstance(happened, Trial):
+                    happened = foresight.noted(happened)
                     store.keep_trial(run.id, happened)
                     trials.append(happened)
                 on_event(happened)
 
             most = request.most_trials or 10**9
-            session = _Session(task, space, evaluator, trials, note, on_event, started + budget_s, budget_s, most)
+            first = carried_over(store, task)
+            session = _Session(
+                task, space, evaluator, trials, note, on_event, started + budget_s, budget_s, most, first
+            )
             try:
                 found = session.run(run.id)
                 interrupted, reason = False, session.reason
@@ -181,6 +219,13 @@ def tune(request: Request | str, on_event: Callable[[Event], None] = lambda _: N
                 interrupted, reason = True, "interrupted"
         store.finish_run(run.id, reason, found, finished=not interrupted and session.decided)
     return Result(task, run, tuple(trials), tuple(found), reason, interrupted)
+
+
+def _have_weights(model: str, on_event: Callable[[Event], None]) -> None:
+    """Fetch the weights of a model of the hub, unless they are here. Raises ModelError."""
+    name = hub_name(model)
+    if name and not with_weights(name):
+        fetch(*name, lambda done_bytes, total_bytes: on_event(Fetching(str(name), done_bytes, total_bytes)))
 
 
 @dataclass
@@ -196,6 +241,7 @@ class _Session:
     deadline: float
     budget_s: float
     most: int
+    first: Sequence[Recipe] = ()
     reason: str = ""
     decided: bool = False
 
@@ -223,7 +269,7 @@ class _Session:
         return []
 
     def _search(self) -> None:
-        sampler = TPESampler(self.space, self.task.device, self.task.tolerance)
+        sampler = TPESampler(self.space, self.task.device, self.task.tolerance, first=self.first)
         deadline = self.deadline - LAST_ROUND * self.budget_s
         known = list(self.trials)
         for happened in study(self.evaluator, sampler, known, self.task.tolerance, deadline, self.most):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ import pytest
 
 from autotune.search.measured import Trial
 from autotune.search.plan import Plan
+from autotune.search.verify.architectures import ARCHITECTURES
 from autotune.store.store import Store
 
 if TYPE_CHECKING:
@@ -237,3 +239,27 @@ def _until_trials(tuning: subprocess.Popen[str], count: int) -> Iterator[dict[st
             yield event["trial"]
         if not count:
             return
+
+
+def test_made_up_weights_are_tuned_and_their_plan_is_tried_first_with_real_ones(
+    tmp_path_factory: pytest.TempPathFactory,
+) -> None:
+    """A folder of a small model's configurations, and then the model itself."""
+    user = User(tmp_path_factory.mktemp("home"))
+    whole, bare = ARCHITECTURES[0].write(user.home / "whole"), user.home / "bare"
+    words = ("*.safetensors", "vocab*", "merges*", "tokenizer.json")
+    shutil.copytree(whole, bare, ignore=shutil.ignore_patterns(*words))
+    how = ["--size", "64x64", "--steps", "2", "--json"]  # so small that nothing may be faster
+    done = user.run("--model", str(bare), "--weights", "random", "--budget", "4trials", *how)
+    assert done.returncode in {0, 3}, done.stderr
+    trials = [line["trial"] for line in map(json.loads, done.stdout.splitlines()) if line["event"] == "trial_end"]
+    assert (len(trials), trials[0]["outcome"]) == (4, "ok")
+    assert not any(trial["quality"] for trial in trials)
+    last = json.loads(done.stdout.splitlines()[-1])
+    if last["plan"] is None:
+        assert "nothing that was tried is faster" in last["reason"]
+        return
+    again = user.run("--model", str(whole), "--budget", "2trials", *how)
+    tried = [line["recipe"] for line in map(json.loads, again.stdout.splitlines()) if line["event"] == "trial_start"]
+    assert tried[1] == last["plan"]["recipe"]["turned"], again.stderr
+    assert user.run("plan", str(bare)).returncode != 0

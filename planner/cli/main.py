@@ -38,6 +38,10 @@ Lora = Annotated[
         metavar="PATH[:SCALE]", help="A LoRA adapter that the model is used with: a safetensors file. Can be repeated."
     ),
 ]
+MachineFile = Annotated[
+    Path | None,
+    typer.Option("--machine", metavar="FILE", help="Ask for the machine that `autotune probe --json` described there."),
+]
 Distilled = Annotated[
     list[str] | None,
     typer.Option(
@@ -51,6 +55,13 @@ class Change(StrEnum):
     """What of the model itself may be changed."""
 
     distilled = "distilled"
+
+
+class Weights(StrEnum):
+    """Where weights come from that are not here, or are not to be used."""
+
+    hub = "hub"
+    random = "random"
 
 
 def main() -> NoReturn:
@@ -81,7 +92,11 @@ def main() -> NoReturn:
 def autotune(  # noqa: PLR0913 - each is an option of the command
     context: typer.Context,
     model: Annotated[
-        str, typer.Option(help="What to tune: a short name (shapes) or a folder in diffusers format.")
+        str,
+        typer.Option(
+            help="What to tune: a short name (shapes, flux-dev), a folder in diffusers format, or org/name[@revision] "
+            "at the hub."
+        ),
     ] = "",
     budget: Annotated[
         str, typer.Option(help="At most this much: 90s, 20m, 1h or 40trials [default: the model's own].")
@@ -94,7 +109,14 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
     lora: Lora = None,
     allow: Annotated[list[Change] | None, typer.Option(help="What else may be changed: distilled variants.")] = None,
     distilled: Distilled = None,
+    weights: Annotated[
+        Weights | None,
+        typer.Option(help="hub: fetched first; random: made up, so that only latency and memory are tuned."),
+    ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, though this was tuned or begun before.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", help="Try also what cannot fit into memory, as far as can be predicted.")
+    ] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be tried, and try nothing.")] = False,
     json_: Json = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
@@ -115,6 +137,7 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
         raise UsageError(msg)
     request = _request(model, budget, tolerance, size, steps, batch, scorer, fresh=fresh)
     request = replace(request, lora=tuple(lora or ()), allow=tuple(allow or ()), distilled=tuple(distilled or ()))
+    request = replace(request, weights=str(weights or ""), force=force)
     if dry_run:
         _dry_run(request, as_json=json_)
     else:
@@ -122,23 +145,28 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
 
 
 @app.command()
-def plan(
+def plan(  # noqa: PLR0913 - each is an option of the command
     model: Annotated[str, typer.Argument(help="The model, as it was tuned.")],
     max_memory: Annotated[str, typer.Option(help="Take no more than this, such as 3GiB, even if more is free.")] = "",
     lora: Lora = None,
     distilled: Distilled = None,
+    machine: MachineFile = None,
     json_: Json = False,
 ) -> None:
-    """Print the best plan for a model and the memory that is free now."""
+    """Print the best plan for a model and the memory that is free now, predicted where nothing was measured yet."""
     from ...probes.software import probe_software
     from ..added import additions_of, named_variants
     from ..catalogue import find_model
     from ..client import plan as ask
+    from ..estimating import was_tuned
     from . import tables
     from .amounts import parse_bytes
 
     limit = parse_bytes(max_memory) if max_memory else None
     found = find_model(model)
+    if machine or not was_tuned(found.card.name):
+        _predict(model, machine, limit, as_json=json_)
+        return
     variants = named_variants(distilled or ())
     added = additions_of(found.card, probe_software(), lora or (), variants, allowed=bool(variants))
     answer = ask(found.card.name, max_memory_bytes=limit, revision=found.card.revision, added=added)
@@ -146,6 +174,44 @@ def plan(
         typer.echo(answer.model_dump_json(indent=2))
     else:
         tables.print_answer(answer)
+
+
+def _predict(model: str, machine: Path | None, limit_bytes: int | None, *, as_json: bool) -> None:
+    from ..estimating import predicted_plan
+    from . import memory
+
+    predicted = predicted_plan(model, {}, machine, limit_bytes)
+    if as_json:
+        typer.echo(memory.predicted_json(predicted))
+    else:
+        memory.print_predicted(predicted)
+
+
+@app.command()
+def estimate(  # noqa: PLR0913 - each is an option of the command
+    model: Annotated[str, typer.Argument(help="The model: a short name, a folder, or org/name at the hub.")],
+    max_memory: Annotated[
+        str, typer.Option("--max-memory", "--max-vram", help="Take no more than this, such as 8GiB.")
+    ] = "",
+    size: Annotated[str, typer.Option(help="Size of the image, such as 1024x1024 [default: the model's own].")] = "",
+    batch: Annotated[int | None, typer.Option(min=1, help="Images a call [default: 1].")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a video [default: the model's own].")] = None,
+    machine: MachineFile = None,
+    json_: Json = False,
+) -> None:
+    """Print what would fit, before anything is downloaded or runs."""
+    from ..estimating import estimate_of
+    from . import memory
+    from .amounts import parse_bytes, parse_size
+
+    width, height = parse_size(size) if size else (None, None)
+    asked = {"width": width, "height": height, "batch": batch, "frames": frames}
+    limit = parse_bytes(max_memory) if max_memory else None
+    found = estimate_of(model, {name: value for name, value in asked.items() if value}, machine, limit)
+    if json_:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        memory.print_estimate(found)
 
 
 @app.command()
@@ -174,6 +240,38 @@ def explain(
         tables.print_overview(found)
     else:
         tables.print_explanation(found)
+
+
+@app.command()
+def show(
+    model: Annotated[str, typer.Argument(help="The model: a short name or a folder.")],
+    json_: Json = False,
+) -> None:
+    """Print what a model is made of, and whether its weights are here."""
+    from ..show import show as look
+    from . import card
+
+    shown = look(model)
+    if json_:
+        typer.echo(shown.model_dump_json(indent=2))
+    else:
+        card.print_card(shown)
+
+
+@app.command()
+def fetch(
+    model: Annotated[str, typer.Argument(metavar="MODEL[@REVISION]", help="A model of the hub: org/name.")],
+    json_: Json = False,
+) -> None:
+    """Fetch a model with its weights from the Hugging Face hub."""
+    from ..catalogue import named_at_hub
+    from ..hub.fetch import fetch as get
+    from . import progress, tables
+
+    name = named_at_hub(model)
+    with progress.fetch_reporter(str(name)) as on_progress:
+        folder = get(*name, on_progress)
+    tables.print_fetched(name, folder, as_json=json_)
 
 
 @app.command()

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from ...search.measured import Trial
 from ...search.recipe import UNMODIFIED, Recipe
-from ..tune import Prepared, Racing
+from ..choose import said_bytes
+from ..tune import Fetching, Prepared, Racing
 from .amounts import said_ms, said_s
 
 if TYPE_CHECKING:
@@ -46,6 +47,23 @@ def reporter(*, as_json: bool) -> Iterator[Callable[[Event], None]]:
         yield show
 
 
+@contextmanager
+def fetch_reporter(model: str) -> Iterator[Callable[[int, int], None]]:
+    """Give what is to be told of bytes that are here, and of how many; without a terminal nothing is shown of them."""
+    from rich.console import Console
+    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn, TransferSpeedColumn
+
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False)
+    if not console.is_terminal:
+        yield lambda _done_bytes, _total_bytes: None
+        return
+    title = TextColumn("{task.description}", markup=False)
+    amounts = (DownloadColumn(binary_units=True), TransferSpeedColumn(), TimeRemainingColumn())
+    with Progress(title, BarColumn(), *amounts, console=console, transient=True) as bar:
+        line = bar.add_task(f"Fetching {model}", total=None)
+        yield lambda done_bytes, total_bytes: bar.update(line, completed=done_bytes, total=total_bytes)
+
+
 @dataclass
 class Tale:
     """What is told of the events so far."""
@@ -55,9 +73,12 @@ class Tale:
     tolerance: float = 0.0
     trials: list[Trial] = field(default_factory=list)
     trying: str = "Looking at the machine"
+    fetching: bool = False
 
     def tell(self, event: Event) -> list[str]:
         """Take an event in, and return the lines that say it."""
+        if isinstance(event, Fetching):
+            return self._fetching(event)
         if isinstance(event, Prepared):
             return self._prepared(event)
         if isinstance(event, Trial):
@@ -72,10 +93,18 @@ class Tale:
 
     def now(self) -> str:
         """Return the one line that says where the tuning is: trial, best against baseline, time left."""
+        if self.fetching:
+            return self.trying
         left_s = max(0.0, self.budget_s - (time.monotonic() - self.started))
         return f"{self.trying}{self._best()}, at most {said_s(left_s)} left"
 
+    def _fetching(self, event: Fetching) -> list[str]:
+        first, self.fetching, self.started = not self.fetching, True, time.monotonic()
+        self.trying = f"Fetching {event.model}: {said_bytes(event.done_bytes)} of {said_bytes(event.total_bytes)}"
+        return [f"Fetching {event.model}: {said_bytes(event.total_bytes)}"] if first else []
+
     def _prepared(self, event: Prepared) -> list[str]:
+        self.fetching, self.trying = False, "Looking at the machine" if self.fetching else self.trying
         self.budget_s, self.tolerance = event.budget_s, event.task.tolerance
         self.trials = list(event.run.trials)
         cpu, card = event.task.machine.cpu, event.task.card
@@ -121,7 +150,9 @@ def say_done(result: Result) -> None:
 
 
 def _say_json(event: Event) -> None:
-    if isinstance(event, Prepared):
+    if isinstance(event, Fetching):
+        _print_json("fetch", model=event.model, done_bytes=event.done_bytes, total_bytes=event.total_bytes)
+    elif isinstance(event, Prepared):
         _print_json(
             "prepared",
             run=event.run.id,

@@ -22,6 +22,7 @@ from .progress import verdict
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from ...probes.machine import Machine
     from ...search.additions import Additions
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from ...search.task import Task
     from ..choose import Answer
     from ..explain import Explanation, Overview
+    from ..hub.names import HubName
     from ..tune import Result
 
 DETAIL_WIDTH = 200
@@ -54,6 +56,8 @@ def print_result(result: Result) -> None:
         return
     console.print(_headline(plan))
     console.print(_comparison(plan))
+    if plan.scope.weights:
+        console.print("Weights made up: latency and memory are real, quality is not measured.")
     console.print(_gains(plan))
     others = len(result.plans) - 1
     if others:
@@ -134,6 +138,7 @@ def _plain(text: str) -> str:
 def _print_way_on(console: Console, result: Result) -> None:
     if result.interrupted:
         words = ["autotune", "--model", asked_as(result.task.card), *result.task.added.options]
+        words += ["--weights", "random"] if result.task.made_up else []
         console.print(f"Interrupted: `{shlex.join(words)}` goes on from here.", soft_wrap=True)
 
 
@@ -142,6 +147,9 @@ def _print_use(console: Console, task: Task, plan: Plan) -> None:
     model, prompt = (
         json.dumps(text, ensure_ascii=False) for text in (asked_as(task.card), task.calibration_prompts[0])
     )
+    if task.made_up:
+        console.print("It is for no app: with the weights, autotune --model FOLDER tries its recipe first.")
+        return
     console.print("  import autotune")
     console.print(f"  pipe = autotune.load({model}{_said_additions(task.added)})", soft_wrap=True)
     console.print(f'  pipe({prompt}).images[0].save("image.png")', soft_wrap=True)
@@ -152,6 +160,24 @@ def _said_additions(added: Additions) -> str:
     places = {name: place for name in VARIANTS if (place := added.place(name))}
     said = {"lora": [str(adapter) for adapter in added.adapters], "distilled": places}
     return "".join(f", {name}={json.dumps(value, ensure_ascii=False)}" for name, value in said.items() if value)
+
+
+def print_fetched(name: HubName, folder: Path, *, as_json: bool) -> None:
+    """Print where a model of the hub lies now, at which commit, and how large it is."""
+    size_bytes = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file())
+    if as_json:
+        facts = {
+            "schema_version": 1,
+            "model": str(name),
+            "commit": folder.name,
+            "folder": str(folder),
+            "bytes": size_bytes,
+        }
+        sys.stdout.write(json.dumps(facts) + "\n")
+        return
+    console = _console()
+    console.print(f"{name}: {said_bytes(size_bytes)}, commit {folder.name[:12]}")
+    console.print(str(folder), soft_wrap=True)
 
 
 def print_answer(answer: Answer) -> None:
@@ -258,6 +284,8 @@ def print_dry_run(task: Task, space: Space, budget_s: float, *, as_json: bool) -
     console.print(f"{task.card.name} ({task.card.pipeline_class}) on {task.device}, {task.workload}")
     if task.added.options:
         console.print(f"with {shlex.join(task.added.options)}", soft_wrap=True)
+    if task.made_up:
+        console.print("with made-up weights: quality will not be measured")
     console.print(f"machine {task.machine.fingerprint}, at most {said_s(budget_s)}, {space.size:} recipes:")
     table = Table("knob", "choices", box=None, pad_edge=False, header_style="bold")
     for name, choices in space.choices.items():

@@ -14,7 +14,7 @@ from ...value import Value
 from ..choose import Wish
 
 ANSWER_LIMIT_BYTES = 2**20
-MODEL = r"^[A-Za-z0-9._/-]{1,200}$"
+MODEL = r"^[A-Za-z0-9._/@-]{1,200}$"
 ADAPTER = r"[0-9a-f]{16}:-?[0-9.e+-]{1,30}"
 VARIANT = r"[a-z_]{1,20}@[0-9a-f:e.+-]{1,60}"
 UNITS = {"": 1, "KiB": 2**10, "MiB": 2**20, "GiB": 2**30, "TiB": 2**40, "KB": 10**3, "MB": 10**6, "GB": 10**9}

@@ -19,7 +19,7 @@ from autotune.planner.client import plan as ask
 from autotune.planner.daemon.wire import PlanQuery
 from autotune.probes.adapter import read_adapter
 from autotune.probes.machine import probe
-from autotune.probes.model import read_component
+from autotune.probes.model import config_of
 from autotune.probes.software import probe_software
 from autotune.search.additions import Additions
 from autotune.search.measured import Quality
@@ -96,13 +96,16 @@ def test_without_peft_an_adapter_is_refused_with_what_to_install(model: str, sty
     assert additions_of(find_model(model).card, bare) == Additions()
 
 
-def test_a_tiny_vae_of_other_latents_is_another_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    card = find_model("shapes").card
-    vae, config = read_component(Path(card.folder) / "vae", "vae")
+@pytest.mark.parametrize("name", ["shapes", "sdxl"])  # with weights and without
+def test_a_tiny_vae_of_other_latents_is_another_models(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    card = find_model(name).card
+    vae = card.component("vae")
+    assert vae
     tiny = vae.model_copy(update={"class_name": "AutoencoderTiny"})
-    forms = {"latent_channels": 16, "encoder_block_out_channels": config["block_out_channels"]}
-    found = iter([(tiny, forms), (vae, config)])
-    monkeypatch.setattr(added, "read_component", lambda *_: next(found))
+    forms = {"latent_channels": 16, "encoder_block_out_channels": config_of(card, "vae")["block_out_channels"]}
+    monkeypatch.setattr(added, "read_component", lambda *_: (tiny, forms))
     with pytest.raises(ModelError, match="latents of 16 channels"):
         additions_of(card, probe_software(), (), {"tiny_vae": str(tmp_path)}, allowed=True)
 

@@ -389,10 +389,33 @@ def test_help_is_there_at_once(arguments: list[str]) -> None:
     assert float(seconds) < 1
 
 
+def test_a_card_without_weights_is_shown_without_torch() -> None:
+    command = [sys.executable, "-c", HELP, "show", "flux-dev", "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert {"torch", "diffusers", "transformers"}.isdisjoint(done.stderr.split())
+    shown = json.loads(done.stdout)
+    assert shown["model"] == "flux-dev"
+    assert shown["weights_here"] is False
+
+
+def test_what_needs_no_weights_works_without_them(here: Callable[..., Said]) -> None:
+    assert "22.2 GiB" in here("show", "flux-dev").out
+    assert "flux-dev (FluxPipeline) on" in here("--model", "flux-dev", "--dry-run").out
+    assert "has not been tuned here" in here("explain", "flux-dev").out
+    check_one_sentence(here("plan", "flux-dev"), 3)
+
+
+def test_tuning_without_weights_is_refused_with_what_would_work(here: Callable[..., Said]) -> None:
+    found = here("--model", "flux-dev")
+    assert found.code == 7
+    assert "31.4 GiB of black-forest-labs/FLUX.1-dev" in found.err
+    assert "--weights hub" in found.err
+
+
 def test_every_command_and_every_option_has_help() -> None:
     command: Any = typer.main.get_command(app)
     commands = {"": command, **command.commands}
-    assert {*commands} == {"", "explain", "plan", "probe", "serve", "verify"}
+    assert {*commands} == {"", "explain", "fetch", "plan", "probe", "serve", "show", "verify"}
     for name, each in commands.items():
         assert each.help, name
         for parameter in each.params:

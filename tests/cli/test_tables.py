@@ -112,6 +112,16 @@ def test_where_quality_was_not_measured_it_says_so(said: Read) -> None:
     assert "paired difference" not in text
 
 
+def test_of_made_up_weights_it_says_what_is_real(said: Read) -> None:
+    task = task_of(card=CARD.model_copy(update={"weights": "random", "folder": "/models/small", "name": "small"}))
+    text = said(tables.print_result, result_of(plan_of(quality=None, scope=task.scope), task=task))
+    assert "Weights made up: latency and memory are real, quality is not measured." in text
+    assert "autotune.load" not in text
+    text = said(tables.print_result, result_of(task=task, interrupted=True))
+    assert "`autotune --model /models/small --weights random` goes on from here." in text
+    assert "made up" not in said(tables.print_result, result_of(plan_of(quality=None)))
+
+
 def test_a_plan_that_was_not_raced_says_so(said: Read) -> None:
     text = said(tables.print_result, result_of(plan_of(raced=False)))
     assert "unmodified pipeline (not yet raced against the baseline), 95 % interval" in text

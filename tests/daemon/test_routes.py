@@ -105,6 +105,7 @@ def test_no_plan_is_a_sentence_that_says_what_to_run(ask: TestClient) -> None:
     assert near.near == ("shapes",)
     assert near.message.endswith("run `autotune --model shape`. Did you mean shapes?")
     assert refused(ask, 404, model="flux").near == ()
+    assert "org/name@v1.0" in refused(ask, 404, model="org/name@v1.0").message
 
 
 def test_a_search_without_a_winner_says_so(ask: TestClient) -> None:

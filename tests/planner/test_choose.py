@@ -311,6 +311,13 @@ def test_no_plan_is_given_for_a_device_that_is_not_here() -> None:
         choose([plan_of(device="cuda")], MACHINE, {"cpu": PLENTY})
 
 
+def test_a_plan_from_made_up_weights_is_given_to_nobody() -> None:
+    made_up = plan_of(ms=1.0, weights="random", revision="other")
+    assert choose([made_up, plan_of(ms=90.0)], MACHINE, PLENTY).plan.scope.weights == ""
+    with pytest.raises(NoPlanError, match="There is no plan yet"):
+        choose([made_up], MACHINE, PLENTY)
+
+
 def test_without_plans_it_says_what_to_run() -> None:
     with pytest.raises(NoPlanError, match=r"There is no plan yet: run `autotune --model NAME`\."):
         choose([], MACHINE, PLENTY)

@@ -95,6 +95,11 @@ def test_no_such_model(tmp_path: Path) -> None:
         load(str(tmp_path))
 
 
+def test_a_model_whose_weights_are_not_here_is_refused_before_anything_is_loaded() -> None:
+    with pytest.raises(ModelError, match=r"weights of flux-dev are not here"):
+        load("flux-dev")
+
+
 @pytest.mark.parametrize(
     ("workload", "said"),
     [
