@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..search.assemble import choices_of
 from ..search.knobs import KNOBS, Setting
+from ..search.knobs.precision import PRECISION
 from ..search.recipe import Choice, Recipe
 from ..search.rules import refusal
 from ..search.task import device_of
@@ -27,7 +28,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Way:
-    """A recipe that many use, and what is to be said for it. on: the devices that it is for."""
+    """A recipe that many use, and what is to be said for it; bf16 is fp16 where there is none.
+
+    on: the devices that it is for; features: of a CPU, one of which it needs.
+    """
 
     turned: dict[str, Choice]
     because: str
@@ -47,8 +51,6 @@ _MODEL: dict[str, Choice] = {"offload": "model"}
 WAYS: tuple[Way, ...] = (
     Way({**_HALF, "compile": "regional"}, "half the bytes, and blocks that are compiled: nothing lossless is faster"),
     Way(_HALF, "half the bytes, and no other change"),
-    Way({"precision": "fp16", "compile": "regional"}, "half the bytes where there is no bf16, and compiled blocks"),
-    Way({"precision": "fp16"}, "half the bytes where there is no bf16"),
     Way({**_HALF, **_TILED}, "the image is decoded in tiles, which take less at once"),
     Way({**_HALF, **_MODEL}, "parts wait in RAM until their turn: some seconds an image"),
     Way({**_HALF, **_MODEL, **_TILED}, "parts wait in RAM, and the image is decoded in tiles"),
@@ -62,7 +64,6 @@ WAYS: tuple[Way, ...] = (
     Way({**_HALF, "offload": "group_leaf_stream", **_TILED}, "layers come from RAM while others compute, tiles"),
     Way({**_HALF, "offload": "group_leaf", **_TILED}, "layers come from RAM one by one: slower, and RAM has them once"),
     Way({**_HALF, "offload": "group_disk", **_TILED}, "layers come from disk: very slow, and it needs next to no RAM"),
-    Way({"offload": "sequential", "precision": "fp16", **_TILED}, "layers come from RAM one by one"),
     Way(
         {"compile": "openvino", **_HALF},
         "OpenVINO in bf16, which this CPU computes in",
@@ -161,11 +162,14 @@ def estimate(
     """
     device, room, measured = device_of(machine), room_of(machine, max_bytes), experience.measured
     setting = Setting(machine, shape.card, workload, device)
-    options, refused = [], {}
+    options: list[Option] = []
+    no_bf16 = PRECISION.refuses("bf16", setting)
+    refused = {"precision=bf16": no_bf16} if no_bf16 else {}
     for way in WAYS:
         if not _is_for(way, device, machine):
             continue
-        recipe = Recipe(turned=way.turned)
+        half = {"precision": "fp16"} if no_bf16 and "precision" in way.turned else {}
+        recipe = Recipe(turned=way.turned | half)
         because = why_not(recipe, setting)
         if because:
             refused[str(recipe)] = because

@@ -109,6 +109,10 @@ class Lessons:
     low: Mapping[str, float] = field(default_factory=dict)
     high: Mapping[str, float] = field(default_factory=dict)
 
+    def taught(self, recipe: Recipe, predicted_bytes: int) -> int:
+        """Return what a peak that was predicted without lessons is with them."""
+        return predicted_bytes + self.more_bytes.get(way_of(choices_of(recipe)), 0)
+
 
 FEWEST_LESSONS = 4
 
@@ -222,7 +226,7 @@ def _on_cpu(shape: Shape, choices: Choices, computing: Mapping[str, int]) -> _Co
     """
     weights = weights_of(shape.layers, shape.card, choices)
     loaded, most, used_later = 0, 0, 0
-    for component in shape.card.components:
+    for component in _in_loading_order(shape.card, choices):
         if component.name not in weights:
             continue
         made, kept, copies = _loaded(component, shape, choices, weights[component.name])
@@ -232,6 +236,12 @@ def _on_cpu(shape: Shape, choices: Choices, computing: Mapping[str, int]) -> _Co
     resident = loaded + used_later
     taken = _most(shape, computing)
     return _Counted({"load": most, **{phase: resident + taken[phase] for phase in PHASES}})
+
+
+def _in_loading_order(card: ModelCard, choices: Choices) -> list[Component]:
+    """Return the parts as they take memory: what is quantized once all is loaded, the denoiser first."""
+    afterwards = str(choices["quantization"]).startswith("bnb")
+    return sorted(card.components, key=lambda each: not (afterwards and each.name == card.denoiser.name))
 
 
 def _loaded(component: Component, shape: Shape, choices: Choices, weights: int) -> tuple[int, int, int]:

@@ -153,7 +153,10 @@ def plan(  # noqa: PLR0913 - each is an option of the command
     machine: MachineFile = None,
     json_: Json = False,
 ) -> None:
-    """Print the best plan for a model and the memory that is free now, predicted where nothing was measured yet."""
+    """Print the best plan for a model and the memory that is free now.
+
+    Where nothing was measured yet, or for another machine, it is predicted.
+    """
     from ...probes.software import probe_software
     from ..added import additions_of, named_variants
     from ..catalogue import find_model
@@ -185,6 +188,8 @@ def _predict(model: str, machine: Path | None, limit_bytes: int | None, *, as_js
         typer.echo(memory.predicted_json(predicted))
     else:
         memory.print_predicted(predicted)
+    if predicted.best is None:
+        raise typer.Exit(3)
 
 
 @app.command()

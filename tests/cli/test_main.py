@@ -31,6 +31,7 @@ from autotune.store.store import FILE_NAME
 
 from ..daemon.family import keep, plan_of
 from ..folders import write_model
+from ..planner.test_estimate import MACHINES
 
 AUTOTUNE = [sys.executable, "-c", "from autotune.planner.cli import main; main()"]
 
@@ -126,7 +127,8 @@ class TestWhatGoesWrong:
         with self.unchanged(tmp_path):
             said = run("plan", model)
         check_one_sentence(said, 3)
-        assert "There is no plan for small yet: run `autotune --model small`." in said.err
+        assert f"There is no plan for {model} yet" in said.err
+        assert f"`autotune --model {model}` measures" in said.err
 
     def test_5_another_tuner_holds_the_machine(self, tmp_path: Path, model: str) -> None:
         with the_only_tuner(), self.unchanged(tmp_path):
@@ -398,11 +400,27 @@ def test_a_card_without_weights_is_shown_without_torch() -> None:
     assert shown["weights_here"] is False
 
 
-def test_what_needs_no_weights_works_without_them(here: Callable[..., Said]) -> None:
+def test_what_needs_no_weights_works_without_them(here: Callable[..., Said], tmp_path: Path) -> None:
+    described = tmp_path / "machine.json"
+    described.write_text(MACHINES["80 GB"].model_dump_json())
     assert "22.2 GiB" in here("show", "flux-dev").out
     assert "flux-dev (FluxPipeline) on" in here("--model", "flux-dev", "--dry-run").out
     assert "has not been tuned here" in here("explain", "flux-dev").out
-    check_one_sentence(here("plan", "flux-dev"), 3)
+    assert "Predicted, not measured" in here("plan", "flux-dev", "--machine", str(described)).out
+    assert "Begin with compile=regional precision=bf16" in here("estimate", "flux-dev", "--machine", str(described)).out
+
+
+def test_a_machine_that_is_not_here_is_asked_for(here: Callable[..., Said], tmp_path: Path) -> None:
+    described = tmp_path / "machine.json"
+    described.write_text(MACHINES["laptop with 8 GB"].model_dump_json())
+    predicted = json.loads(here("plan", "flux-dev", "--machine", str(described), "--json").out)
+    assert (predicted["known"], predicted["fits"]) == ("predicted", True)
+    assert predicted["apply"]["offload"] == "model"
+    assert here("plan", "flux-dev", "--machine", str(described), "--max-memory", "1GiB").code == 3
+
+    described.write_text('{"cpu": 3}')
+    check_one_sentence(here("plan", "flux-dev", "--machine", str(described)), 2)
+    check_one_sentence(here("estimate", "flux-dev", "--machine", str(tmp_path / "nothing")), 2)
 
 
 def test_tuning_without_weights_is_refused_with_what_would_work(here: Callable[..., Said]) -> None:
@@ -415,7 +433,7 @@ def test_tuning_without_weights_is_refused_with_what_would_work(here: Callable[.
 def test_every_command_and_every_option_has_help() -> None:
     command: Any = typer.main.get_command(app)
     commands = {"": command, **command.commands}
-    assert {*commands} == {"", "explain", "fetch", "plan", "probe", "serve", "show", "verify"}
+    assert {*commands} == {"", "estimate", "explain", "fetch", "plan", "probe", "serve", "show", "verify"}
     for name, each in commands.items():
         assert each.help, name
         for parameter in each.params:
