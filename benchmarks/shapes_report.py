@@ -41,7 +41,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--drawn", type=int, default=200, help="drawn images to judge")
     parser.add_argument("--generated", type=int, default=96, help="generated images to judge")
-    parser.add_argument("--rounded", type=int, default=32, help="images for each number of bits")
+    parser.add_argument("--rounded", type=int, default=32, help="images for each number of bits; 0 leaves that out")
     parser.add_argument("--card", type=Path, default=CARD, help="where the model card is written")
     options = parser.parse_args()
     sections, everything_reached = [HEAD], True
@@ -88,7 +88,8 @@ def measured(judge: Judge, drawn: int, generated: int, rounded: int) -> Iterator
         yield _falling(name, judge, images[:64], levels, spoil)
     pipe = load()
     yield _ranking("generated", judge, generate(pipe, held_out_scenes(generated, seed=1)))
-    yield _rounding(judge, pipe, held_out_scenes(rounded, seed=2))
+    if rounded:
+        yield _rounding(judge, pipe, held_out_scenes(rounded, seed=2))
 
 
 def drawings(scenes: Iterable[Scene]) -> list[tuple[Scene, Image.Image]]:

@@ -24,6 +24,7 @@ from .workload import Workload
 
 TIME_LIMIT_S = 900
 SMALLEST_SIDE = 128
+FEW_FRAMES = 17  # four latent ones for most video models, and another: enough that all but the first are alike
 MULTIPLE = 32  # pixels; what sides of every known model can be divided by
 
 Terms = tuple[float, float, float, float]
@@ -106,13 +107,12 @@ def rehearsed(card: ModelCard, workload: Workload) -> tuple[Demand, ...]:
 
 def _calls(workload: Workload) -> list[Workload]:
     """Return the calls to rehearse: they differ in pixels, in rows, and for a video in frames."""
-    half = workload.model_copy(
-        update={"batch": 1, "width": _halved(workload.width), "height": _halved(workload.height), "steps": 2}
-    )
+    some = {"batch": 1, "width": _halved(workload.width), "height": _halved(workload.height), "steps": 1}
+    half = workload.model_copy(update=some | ({"frames": FEW_FRAMES} if workload.frames > 1 else {}))
     whole = half.model_copy(update={"width": 2 * half.width, "height": 2 * half.height})
     rows = half.model_copy(update={"batch": 2})
-    shorter = half.model_copy(update={"frames": (workload.frames - 1) // 16 * 8 + 1})
-    return [half, whole, rows, *([shorter] if workload.frames > 1 else [])]
+    longer = half.model_copy(update={"frames": 2 * FEW_FRAMES - 1})
+    return [half, whole, rows, *([longer] if workload.frames > 1 else [])]
 
 
 def _halved(side: int) -> int:

@@ -122,8 +122,11 @@ def test_the_card_says_that_the_pipeline_is_good_enough() -> None:
 
 @pytest.mark.slow
 def test_the_report_finds_the_model_good_enough(tmp_path: Path) -> None:
-    """The same as the card, on fewer images: the shares must hold, the scores must fall as images are spoilt."""
-    sizes = ["--drawn", "60", "--generated", "48", "--rounded", "24"]
+    """The same as the card, on fewer images: the shares must hold, the scores must fall as images are spoilt.
+
+    Rounded weights are left out, which take seven times as many images as all the rest.
+    """
+    sizes = ["--drawn", "60", "--generated", "24", "--rounded", "0"]
     script = str(ROOT / "benchmarks" / "shapes_report.py")
     done = _run(script, *sizes, "--card", str(tmp_path / "card.md"))
     assert done.returncode == 0, done.stdout + done.stderr
