@@ -94,8 +94,11 @@ HABITS: dict[tuple[str, str], Habit] = {
 }
 """By device and way of running. A GPU's are from Flux-dev on an H100 as others published it, not from a run of ours."""
 
-GRAPH_COPIES = 2
-"""OpenVINO reads a graph's file as a map, and lays its weights out anew beside it."""
+EXPANDED_BYTES = 6
+"""What a number of a convolution takes that a graph has in int8: expanded to fp32, and partly in another order too."""
+
+SO_FAR = {"load": 0.6}
+"""What of a habit's bytes is there in a phase already: the first call imports, starts threads and makes buffers."""
 
 COPIES_WHILE_LOADING = {"torchao": 0.75, "bnb": 1.35, "quanto": 1.3}
 """Copies that quantizing on a CPU makes, as a share of the bytes that are quantized; they are given back afterwards."""
@@ -137,7 +140,7 @@ def need_of(recipe: Recipe, shape: Shape, workload: Workload, device: str, lesso
     counted = (
         _on_cpu(shape, choices, computing) if device in {"cpu", "mps"} else _on_accelerator(shape, choices, computing)
     )
-    phases = {phase: size + more for phase, size in counted.phases.items()}
+    phases = {phase: size + round(more * SO_FAR.get(phase, 1)) for phase, size in counted.phases.items()}
     peak = max(phases.values())
     return Need(
         **{f"{phase}_bytes": size for phase, size in phases.items()},
@@ -255,16 +258,34 @@ def _loaded(component: Component, shape: Shape, choices: Choices, weights: int) 
     copies = round(COPIES_WHILE_LOADING.get(kind.split("_")[0], 0) * item * quantized.numbers)
     if choices["compile"] == "openvino" and is_graphed(component, shape.card):
         used = _used_numbers(layers, component) if component.name == "vae" else sum(map(_numbers, layers))
-        return 0, round(GRAPH_COPIES * weights * used / sum(map(_numbers, layers))), 0
+        in_graph = weights + _laid_out_bytes(layers, weights, kind)
+        return 0, round(in_graph * used / sum(map(_numbers, layers))), 0
     if kind.startswith("gguf"):
-        return 0, weights, 0
+        return 0, weights, weights - quantized.bytes  # what has no blocks is copied out of the file
     if not same:
         return 0, weights, (in_files if component.bytes else 0) + copies
     used = item * _used_numbers(layers, component)
+    laid_out = item * _laid_out_numbers(layers, component, shape.card, choices)
     if kind == "none":
-        return used, 0, 0
+        return max(0, used - laid_out), 2 * laid_out, 0  # as they are in the file, and as they are laid out
     touched = item * quantized.numbers
     return max(0, used - touched), touched + quantized.bytes, copies
+
+
+def _laid_out_bytes(layers: Sequence[Layer], weights: int, kind: str) -> int:
+    """Return what OpenVINO lays out beside the map of a graph's file: a convolution's weights alone are expanded."""
+    if kind not in {"nncf_int8_weights", "nncf_int4_weights"}:
+        return weights
+    convolved = sum(_numbers(layer) for layer in layers if len(layer.shape) > 2)
+    share = convolved / sum(map(_numbers, layers))
+    return round(weights * (1 - share) + EXPANDED_BYTES * convolved)
+
+
+def _laid_out_numbers(layers: Sequence[Layer], component: Component, card: ModelCard, choices: Choices) -> int:
+    """Return how many numbers of a part are copied into another order: a convolution's, with channels last."""
+    if choices["memory_format"] == "contiguous" or component.name not in {card.denoiser.name, "vae"}:
+        return 0
+    return sum(layer.count * math.prod(layer.shape) for layer in layers if len(layer.shape) == 4)
 
 
 def _numbers(layer: Layer) -> int:

@@ -107,7 +107,7 @@ def rehearsed(card: ModelCard, workload: Workload) -> tuple[Demand, ...]:
 
 def _calls(workload: Workload) -> list[Workload]:
     """Return the calls to rehearse: they differ in pixels, in rows, and for a video in frames."""
-    some = {"batch": 1, "width": _halved(workload.width), "height": _halved(workload.height), "steps": 1}
+    some = {"batch": 1, "width": _halved(workload.width), "height": _halved(workload.height), "steps": 2}
     half = workload.model_copy(update=some | ({"frames": FEW_FRAMES} if workload.frames > 1 else {}))
     whole = half.model_copy(update={"width": 2 * half.width, "height": 2 * half.height})
     rows = half.model_copy(update={"batch": 2})
