@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from ..search.baseline import baseline_of
 from ..search.knobs import KNOBS
 from ..search.measured import Latency, Quality, Trial
 from ..search.plan import Gain, Plan
 from ..search.race import FEWEST_ROUNDS
-from ..search.recipe import UNMODIFIED, Recipe
 from ..search.verdict import speedup
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from ..search.plan import Scope
     from ..search.race import Lane
+    from ..search.recipe import Recipe
     from ..search.space import Space
 
 FINALISTS = 2
@@ -28,8 +29,8 @@ SMALLER = 0.9  # a plan that is no faster must at least need this much less memo
 
 def finalists(trials: Sequence[Trial], tolerance: float, without: Collection[Recipe] = ()) -> list[Recipe]:
     """Return the fastest feasible recipes that look faster than the baseline, best first."""
-    measured = (trial for trial in trials if trial.outcome == "ok")
-    limit_ms = next((trial.median_ms for trial in measured if trial.recipe == UNMODIFIED), 0.0)
+    baseline = baseline_of(trials)
+    limit_ms = baseline.median_ms if baseline else 0.0
     able = [trial for trial in trials if trial.feasible(tolerance) and trial.median_ms < limit_ms]
     ranked = [trial.recipe for trial in sorted(able, key=lambda trial: trial.median_ms)]
     return [recipe for recipe in ranked if recipe not in without][:FINALISTS]
@@ -37,7 +38,9 @@ def finalists(trials: Sequence[Trial], tolerance: float, without: Collection[Rec
 
 def race_s(candidates: Sequence[Recipe], trials: Sequence[Trial]) -> float:
     """Return how long a short last round of these candidates and the baseline takes, as their trials went."""
-    runners = [trial for trial in trials if trial.recipe in {UNMODIFIED, *candidates} and trial.latency]
+    baseline = baseline_of(trials)
+    able = (trial for trial in trials if trial.recipe in candidates and trial.latency)
+    runners = [*([baseline] if baseline else []), *able]
     loading_s = sum((trial.load_s or 0.0) + (trial.cold_s or 0.0) for trial in runners)
     return loading_s + 2 * FEWEST_ROUNDS * sum(trial.median_ms for trial in runners) / 1000
 
@@ -86,7 +89,7 @@ def raced_plan(  # noqa: PLR0913 - a plan has that many sides
 ) -> Plan:
     """Return the plan of a recipe that ran the last round against the baseline."""
     own, other = map(_run_of_lane, (lane, baseline))
-    return _plan(scope, run, lane.recipe, own, other, quality=quality, gains=gains, raced=True)
+    return _plan(scope, run, (lane.recipe, baseline.recipe), own, other, quality=quality, gains=gains, raced=True)
 
 
 def screened_plan(scope: Scope, run: str, trial: Trial, baseline: Trial, gains: tuple[Gain, ...] = ()) -> Plan | None:
@@ -94,7 +97,9 @@ def screened_plan(scope: Scope, run: str, trial: Trial, baseline: Trial, gains: 
     own, other = _run_of(trial), _run_of(baseline)
     if own is None or other is None:
         return None
-    plan = _plan(scope, run, trial.recipe, own, other, quality=trial.quality, gains=gains, raced=False)
+    plan = _plan(
+        scope, run, (trial.recipe, baseline.recipe), own, other, quality=trial.quality, gains=gains, raced=False
+    )
     smaller = plan.peak_memory_bytes <= SMALLER * plan.baseline_peak_memory_bytes
     return plan if plan.speedup_low > 1 or smaller else None
 
@@ -123,7 +128,7 @@ def _run_of(trial: Trial) -> _Run | None:
 def _plan(  # noqa: PLR0913 - a plan has that many sides
     scope: Scope,
     run: str,
-    recipe: Recipe,
+    recipes: tuple[Recipe, Recipe],
     own: _Run,
     baseline: _Run,
     *,
@@ -136,8 +141,9 @@ def _plan(  # noqa: PLR0913 - a plan has that many sides
     ratio, low, high = speedup(baseline.samples_ms[:count], own.samples_ms[:count])
     return Plan(
         scope=scope,
-        recipe=recipe,
+        recipe=recipes[0],
         latency=Latency(samples_ms=own.samples_ms),
+        baseline=recipes[1],
         baseline_latency=Latency(samples_ms=baseline.samples_ms),
         speedup=ratio,
         speedup_low=low,

@@ -13,13 +13,14 @@ from ..errors import TrialProcessError
 from ..value import key_of
 from .additions import distilled_in
 from .assemble import builds, environment
+from .baseline import baseline_of
 from .measured import Latency, Outcome, Quality, Trial
 from .recipe import UNMODIFIED, Recipe
 from .trial.process import Template, TrialFailure, TrialProcess
 from .verdict import lower_bound
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Collection
 
     from .task import Task
 
@@ -58,6 +59,7 @@ class IsolatedEvaluator:
         self._others: dict[str, Template] = {}
         self._scorer: TrialProcess | None = None
         self._scores: dict[tuple[str, int], float] = {}
+        self.baseline = UNMODIFIED
         self._baseline_ms: float | None = None
 
     def __enter__(self) -> Self:
@@ -73,11 +75,11 @@ class IsolatedEvaluator:
             template.__exit__(*error)
         shutil.rmtree(self._folder, ignore_errors=True)
 
-    def recall(self, trials: Iterable[Trial]) -> None:
-        """Take over what earlier trials of the same scope found out, so that it is not measured again."""
+    def recall(self, trials: Collection[Trial]) -> None:
+        """Take over what trials of the same scope found out, so that it is not measured again."""
+        if found := baseline_of(trials):
+            self.baseline, self._baseline_ms = found.recipe, found.median_ms
         for trial in trials:
-            if trial.recipe == UNMODIFIED and trial.latency:
-                self._baseline_ms = trial.latency.median_ms
             scores = trial.quality.scores if trial.quality else ()
             self._scores |= {(trial.recipe.key, index): score for index, score in enumerate(scores)}
 
@@ -113,8 +115,8 @@ class IsolatedEvaluator:
                 if facts["latency"].median_ms > SLOW * best_ms:
                     detail = f"{facts['latency'].median_ms:.0f} ms a call, {best_ms:.0f} ms is the best so far."
                     raise TrialFailure("slow", detail)
-        if recipe == UNMODIFIED:
-            self._baseline_ms = facts["latency"].median_ms
+        if self._baseline_ms is None:  # the first that can be measured is what the others are compared with
+            self.baseline, self._baseline_ms = recipe, facts["latency"].median_ms
         facts["quality"] = self.quality(recipe, self.task.screening, deadline)
 
     def _portions(self) -> list[tuple[int, int]]:
@@ -175,7 +177,7 @@ class IsolatedEvaluator:
         """Return how the recipe's first `count` images compare with the baseline's; None without a scorer."""
         if self.task.scorer is None:
             return None
-        scores, baseline = self._scored(recipe, count, deadline), self._scored(UNMODIFIED, count, deadline)
+        scores, baseline = self._scored(recipe, count, deadline), self._scored(self.baseline, count, deadline)
         differences = [score - other for score, other in zip(scores, baseline, strict=True)]
         return Quality(
             scorer=self.task.scorer_id,
@@ -190,9 +192,9 @@ class IsolatedEvaluator:
 
         Nothing is said of a distilled variant's: it is another model, whose images are not meant to be the same.
         """
-        pairs = [(self._image(recipe, index), self._image(UNMODIFIED, index)) for index in range(count)]
+        pairs = [(self._image(recipe, index), self._image(self.baseline, index)) for index in range(count)]
         at_hand = [pair for pair in pairs if pair[0].exists() and pair[1].exists()]
-        if recipe == UNMODIFIED or distilled_in(recipe) or not at_hand:
+        if recipe == self.baseline or distilled_in(recipe) or not at_hand:
             return ()
         files, references = zip(*at_hand, strict=True)
         command = {"do": "compare", "files": list(map(str, files)), "references": list(map(str, references))}

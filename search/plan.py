@@ -9,7 +9,7 @@ from pydantic import Field
 
 from ..value import Value, key_of
 from .measured import Latency, Quality
-from .recipe import Recipe
+from .recipe import UNMODIFIED, Recipe
 from .workload import Workload
 
 SCHEMA_VERSION = 1
@@ -69,13 +69,15 @@ class Plan(Value):
     """A recipe that may be served, with everything that a client needs to believe and to apply it.
 
     `speedup` is the ratio of the baseline's latency to the plan's, `speedup_low` and `speedup_high` its
-    95 % interval, from calls interleaved with the baseline's where `raced` is true.
+    95 % interval, from calls interleaved with the baseline's where `raced` is true. `baseline` is the unmodified
+    pipeline, or what came in its place because that needs more memory than there is.
     """
 
     schema_version: int = SCHEMA_VERSION
     scope: Scope
     recipe: Recipe
     latency: Latency
+    baseline: Recipe = UNMODIFIED
     baseline_latency: Latency
     speedup: float = Field(gt=0)
     speedup_low: float = Field(gt=0)

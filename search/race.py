@@ -1,4 +1,4 @@
-"""The last round: the best candidates against the unmodified pipeline, call by call, on fresh prompts.
+"""The last round: the best candidates against the baseline, call by call, on fresh prompts.
 
 The best of many noisy figures is too good to be true, so what is reported is measured anew, interleaved
 with the baseline: whatever else slows the machine slows both.
@@ -12,13 +12,13 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from .evaluate import CutOffError
-from .recipe import UNMODIFIED, Recipe
 from .trial.process import TrialFailure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from .evaluate import IsolatedEvaluator
+    from .recipe import Recipe
     from .trial.process import TrialProcess
 
 FEWEST_ROUNDS = 4
@@ -41,7 +41,7 @@ def race(evaluator: IsolatedEvaluator, recipes: Sequence[Recipe], deadline: floa
     side, they are loaded in turn, twice, forwards and backwards. A recipe that fails falls out; the others go on.
     Raises CutOffError if the deadline leaves no time for enough rounds.
     """
-    lanes = [Lane(recipe) for recipe in (UNMODIFIED, *recipes)]
+    lanes = [Lane(recipe) for recipe in (evaluator.baseline, *recipes)]
     rounds = list(_rounds(evaluator, together=together))
     with ExitStack() as stack:
         processes: dict[str, TrialProcess] = {}

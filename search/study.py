@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from ..errors import UnfitError
+from .baseline import baseline_of, next_way
 from .evaluate import CutOffError
 from .recipe import UNMODIFIED, Recipe
 
@@ -19,20 +20,27 @@ if TYPE_CHECKING:
 
 
 def study(  # noqa: PLR0913 - all that decides how long it goes on
-    evaluator: Evaluator, sampler: Sampler, known: Sequence[Trial], tolerance: float, deadline: float, most: int
+    evaluator: Evaluator,
+    sampler: Sampler,
+    known: Sequence[Trial],
+    tolerance: float,
+    deadline: float,
+    most: int,
+    possible: Sequence[Recipe] = (UNMODIFIED,),
 ) -> Iterator[Recipe | Trial]:
     """Yield each recipe as its trial starts, and the trial as it ends, until the sampler or the budget says stop.
 
     known: trials of an earlier run, which are told to the sampler and not repeated. deadline: of
     `time.monotonic`; a trial that it cuts off is not yielded. most: trials in all, the known ones included.
-    Raises UnfitError if the unmodified pipeline itself cannot be measured.
+    possible: what may be the baseline, tried in this order until one fits.
+    Raises UnfitError if none of these can be measured.
     """
     trials = list(known)
     for trial in trials:
-        _check_baseline(trial)
         sampler.tell(trial)
+    _check_baseline(trials, possible)
     while len(trials) < most and time.monotonic() < deadline:
-        recipe = sampler.ask() if trials else UNMODIFIED
+        recipe = next_way(possible, trials) or sampler.ask()
         if recipe is None:
             return
         yield recipe
@@ -44,10 +52,16 @@ def study(  # noqa: PLR0913 - all that decides how long it goes on
         trials.append(trial)
         sampler.tell(trial)
         yield trial
-        _check_baseline(trial)
+        _check_baseline(trials, possible)
 
 
-def _check_baseline(trial: Trial) -> None:
-    if trial.recipe == UNMODIFIED and trial.outcome != "ok":
-        msg = f"The unmodified pipeline cannot be measured here ({trial.outcome}; --fresh tries again): {trial.detail}"
-        raise UnfitError(msg)
+def _check_baseline(trials: Sequence[Trial], possible: Sequence[Recipe]) -> None:
+    """Raise UnfitError where there is nothing to compare with; only what has too little memory has another way."""
+    first = next((trial for trial in trials if trial.recipe == UNMODIFIED), None)
+    if first is None or baseline_of(trials):
+        return
+    if first.outcome != "out_of_memory" or next_way(possible, trials) is None:
+        others = ", ".join(trial.recipe.key for trial in trials if trial.recipe in possible[1:])
+        neither = f" Neither can {others}." if others else ""
+        msg = f"The unmodified pipeline cannot be measured here ({first.outcome}; --fresh tries again): {first.detail}"
+        raise UnfitError(f"{msg}{neither}")

@@ -1,0 +1,150 @@
+"""The baseline is the mildest way that fits, and everything is compared with that."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from autotune.errors import UnfitError
+from autotune.planner.conclude import finalists, race_s, screened_plan
+from autotune.search import evaluate as evaluation
+from autotune.search.baseline import BF16, baseline_of, next_way, said_baseline, ways
+from autotune.search.evaluate import IsolatedEvaluator
+from autotune.search.knobs import KNOBS
+from autotune.search.measured import Outcome, Trial
+from autotune.search.race import race
+from autotune.search.recipe import UNMODIFIED, Recipe
+from autotune.search.sampler import TPESampler
+from autotune.search.space import Space
+from autotune.search.study import study
+
+from ..store.samples import SCOPE
+from .conftest import MODULES
+from .test_evaluate import LIMIT_BYTES, Scripted
+from .test_study import TOLERANCE, trial_of
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from autotune.search.task import Task
+
+DEFAULTS = {knob.name: (knob.default,) for knob in KNOBS}
+CPU = Space(choices=DEFAULTS | {"precision": ("fp32", "bf16")}, refused={})
+OFFLOADS = ("none", "model", "group_block", "group_leaf", "group_leaf_stream", "sequential")
+GPU = Space(choices=DEFAULTS | {"precision": ("fp32", "bf16"), "offload": OFFLOADS}, refused={})
+
+
+def offload(kind: str, **turned: str) -> Recipe:
+    return Recipe(turned={"offload": kind, **turned})
+
+
+def failed(number: int, recipe: Recipe, outcome: Outcome = "out_of_memory") -> Trial:
+    return trial_of(number, recipe, outcome=outcome)
+
+
+class Small:
+    """An evaluator whose memory holds only what is offloaded as far as `fits`, or is in bf16."""
+
+    def __init__(self, *fits: Recipe, outcome: Outcome = "out_of_memory") -> None:
+        self.fits, self.outcome = fits, outcome
+
+    def evaluate(self, number: int, recipe: Recipe, best_ms: float, deadline: float) -> Trial:
+        del best_ms, deadline
+        if recipe not in self.fits and recipe.turned.keys() < {"offload", "precision"}:
+            return trial_of(number, recipe, outcome=self.outcome)
+        slow = {"sequential": 9.0, "group_leaf": 3.0, "model": 2.0}.get(str(recipe.turned.get("offload")), 1.0)
+        return trial_of(number, recipe, 100 * slow)
+
+
+def searched(evaluator: Small, space: Space, most: int = 8, known: Sequence[Trial] = ()) -> list[Trial]:
+    sampler = TPESampler(space, "cuda" if space is GPU else "cpu", TOLERANCE)
+    happened = study(evaluator, sampler, known, TOLERANCE, time.monotonic() + 60, most, ways(space))
+    return [event for event in happened if isinstance(event, Trial)]
+
+
+def test_the_mildest_offload_comes_first_and_half_of_the_precision_last() -> None:
+    names = ["unmodified", "offload=model", "offload=group_block", "offload=group_leaf", "offload=sequential"]
+    assert [way.key for way in ways(GPU)] == [*names, "precision=bf16"]
+    assert ways(CPU) == (UNMODIFIED, BF16)
+
+
+def test_where_the_unmodified_pipeline_fits_nothing_else_is_the_baseline() -> None:
+    trials = [trial_of(0, UNMODIFIED, 100), trial_of(1, offload("model"), 90), trial_of(2, BF16, 50)]
+    assert baseline_of(trials) is trials[0]
+    assert next_way(ways(GPU), trials) is None
+    assert said_baseline(UNMODIFIED) == ""
+
+
+def test_ways_are_tried_until_one_fits_and_then_the_search_begins() -> None:
+    trials = searched(Small(offload("group_leaf")), GPU)
+    assert [trial.recipe for trial in trials[:4]] == list(ways(GPU)[:4])
+    assert [trial.outcome for trial in trials[:4]] == ["out_of_memory"] * 3 + ["ok"]
+    found = baseline_of(trials[:4])
+    assert found
+    assert found.recipe == offload("group_leaf")
+    assert ways(GPU)[4] not in [trial.recipe for trial in trials[4:5]]
+
+
+def test_the_fastest_that_is_offloaded_and_nothing_else_gives_the_latency() -> None:
+    trials = [
+        failed(0, UNMODIFIED),
+        trial_of(1, offload("model"), 200),
+        trial_of(2, offload("group_leaf_stream"), 150),
+        trial_of(3, offload("model", precision="bf16"), 90),
+        trial_of(4, BF16, 70),
+    ]
+    found = baseline_of(trials)
+    assert found is trials[2]
+    assert finalists(trials, TOLERANCE) == [BF16, offload("model", precision="bf16")]
+    assert race_s([BF16], trials) == pytest.approx(8 * 0.220)
+    plan = screened_plan(SCOPE, "run", trials[4], found)
+    assert plan
+    assert (plan.baseline, plan.baseline_latency.median_ms) == (offload("group_leaf_stream"), 150)
+
+
+def test_on_a_cpu_it_is_bf16_and_says_that_its_images_are() -> None:
+    trials = searched(Small(BF16), CPU, most=3)
+    found = baseline_of(trials)
+    assert found
+    assert found.recipe == BF16
+    assert "needs more memory than there is. Its images are those of bf16" in said_baseline(BF16)
+    assert "Its images" not in said_baseline(offload("model"))
+
+
+def test_what_was_found_is_known_when_the_search_goes_on() -> None:
+    evaluator = Small(offload("group_block"))
+    first = searched(evaluator, GPU, most=3)
+    later = searched(evaluator, GPU, most=5, known=first)
+    assert len(later) == 2
+    assert not {trial.recipe for trial in later} & {*ways(GPU)[:3]}
+
+
+def test_where_no_way_fits_all_are_named() -> None:
+    with pytest.raises(UnfitError, match=r"unmodified .* \(out_of_memory; .* Neither can offload=model, .*=bf16\.$"):
+        searched(Small(), GPU)
+
+
+def test_only_what_lacks_memory_has_another_way() -> None:
+    with pytest.raises(UnfitError, match=r"unmodified pipeline cannot be measured here \(crashed"):
+        searched(Small(offload("model"), outcome="crashed"), GPU)
+    assert baseline_of([failed(0, UNMODIFIED, "crashed"), trial_of(1, offload("model"), 50)]) is None
+
+
+def test_a_real_search_goes_on_with_bf16(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process that loads the unmodified pipeline fills the memory, as a large model's would."""
+    monkeypatch.setattr(evaluation, "SLOW", 1000)
+    halves = Recipe(turned={"precision": "bf16", "memory_format": "channels_last"})
+    with IsolatedEvaluator(task, (*MODULES, "autotune.tests.search.lacking_memory"), LIMIT_BYTES) as evaluator:
+        happened = study(evaluator, Scripted(halves), (), 0.01, time.monotonic() + 120, 100, (UNMODIFIED, BF16))
+        trials = [event for event in happened if isinstance(event, Trial)]
+        assert [(trial.recipe, trial.outcome) for trial in trials] == [
+            (UNMODIFIED, "out_of_memory"),
+            (BF16, "ok"),
+            (halves, "ok"),
+        ]
+        evaluator.recall(trials)
+        lanes = race(evaluator, [halves], time.monotonic() + 120, together=True)
+    assert [lane.recipe for lane in lanes] == [BF16, halves]
+    assert all(lane.samples_ms for lane in lanes)
