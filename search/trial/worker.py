@@ -102,6 +102,7 @@ class Worker:
         from .. import compiled
         from ..assemble import assemble, calls
         from ..pipeline import call_pipeline
+        from .safety import do_not_hear_safety_checker
         from .weights import weights_bytes
 
         prepared = self._prepared(order)
@@ -110,6 +111,7 @@ class Worker:
         started = time.perf_counter()
         compiled.recall(recipe, bench, folder)
         self._pipe = assemble(recipe, bench)
+        do_not_hear_safety_checker(self._pipe)
         self._calls = calls(recipe, bench) | {"output_type": "np"}
         loaded, load_peak_bytes = time.perf_counter(), self._memory.peak_bytes()
         call_pipeline(self._pipe, prepared.workload, prepared.calibration_prompts[0], seed=0, **self._calls)
