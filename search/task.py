@@ -17,6 +17,7 @@ from .trial.order import Order
 from .workload import Workload
 
 FIRST_SEED = 1000
+FEWEST_PROMPTS = 4
 
 
 @dataclass(frozen=True)
@@ -42,8 +43,8 @@ class Task:
 
     def __post_init__(self) -> None:
         """Refuse what cannot be judged."""
-        if len(self.prompts) < 4:
-            msg = f"At least 4 prompts are needed to judge quality, and {len(self.prompts)} were given."
+        if len(self.prompts) < FEWEST_PROMPTS:
+            msg = f"At least {FEWEST_PROMPTS} prompts are needed to judge quality, and {len(self.prompts)} were given."
             raise UsageError(msg)
         if not 0 < self.tolerance < 1:
             msg = f"The tolerance is a share of the score between 0 and 1, such as 0.01; {self.tolerance:g} was given."
