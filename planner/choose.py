@@ -10,9 +10,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationError, model_validator
 
-from ..errors import NoPlanError
+from ..errors import NoPlanError, UsageError
 from ..probes.machine import Machine
 from ..search.assemble import environment, workload_of
 from ..search.pipeline import call_arguments
@@ -51,6 +51,17 @@ class Wish(Value):
         said: dict[str, float] = self.model_dump(exclude_none=True)
         doublings = (abs(math.log2(said[name] / getattr(tuned, name))) for name in _COUNTED if name in said)
         return sum(doublings) + 0.1 * (said.get("guidance", tuned.guidance) != tuned.guidance)
+
+
+def wish_of(**workload: float | None) -> Wish:
+    """Return the wish for what is said of a workload. Raises UsageError for what cannot be meant."""
+    try:
+        return Wish(**workload)  # type: ignore[arg-type]  # checked by pydantic, which says what is wrong
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        given = f"{wrong['loc'][0]}={wrong['input']!r}"
+        msg = f"The workload takes {', '.join(Wish.model_fields)}, and {given} was given: {wrong['msg']}."
+        raise UsageError(msg) from error
 
 
 class Safer(Value):

@@ -168,7 +168,7 @@ def estimate(
     for way in WAYS:
         if not _is_for(way, device, machine):
             continue
-        half = {"precision": "fp16"} if no_bf16 and "precision" in way.turned else {}
+        half: dict[str, Choice] = {"precision": "fp16"} if no_bf16 and "precision" in way.turned else {}
         recipe = Recipe(turned=way.turned | half)
         because = why_not(recipe, setting)
         if because:

@@ -13,37 +13,33 @@ from .experience import experience_of
 from .shape import known_shape, shape_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from ..probes.machine import Machine
     from ..probes.model import ModelCard
     from ..search.workload import Workload
+    from .choose import Wish
     from .predict import Shape
 
 
-def estimate_of(
-    text: str, asked: Mapping[str, float], machine_file: Path | None = None, max_bytes: int | None = None
-) -> Estimate:
+def estimate_of(text: str, wish: Wish, machine_file: Path | None = None, max_bytes: int | None = None) -> Estimate:
     """Return what each way to run a model would take. A model that does not ship is rehearsed first, up to a minute.
 
-    asked: parts of the workload in place of the model's own. machine_file: another machine, None for this one.
+    wish: parts of the workload in place of the model's own. machine_file: another machine, None for this one.
     Raises ModelError and UsageError.
     """
     model = find_model(text)
-    workload = model.workload.model_copy(update=dict(asked))
+    workload = wish.over(model.workload)
     return _estimated(shape_of(model.card, workload), workload, machine_file, max_bytes)
 
 
-def predicted_plan(
-    text: str, asked: Mapping[str, float], machine_file: Path | None = None, max_bytes: int | None = None
-) -> Estimate:
+def predicted_plan(text: str, wish: Wish, machine_file: Path | None = None, max_bytes: int | None = None) -> Estimate:
     """Return the same at once, for what is known of the model already.
 
     Raises NoPlanError where a rehearsal would be needed, and ModelError and UsageError.
     """
     model = find_model(text)
-    workload = model.workload.model_copy(update=dict(asked))
+    workload = wish.over(model.workload)
     shape = known_shape(model.card, workload)
     if shape is None:
         msg = (

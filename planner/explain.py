@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError
 from ..probes.machine import probe
 from ..search.assemble import choices_of
+from ..search.baseline import baseline_of
 from ..search.knobs import KNOBS
 from ..search.measured import FAILURES, Trial
 from ..search.plan import Plan
-from ..search.recipe import UNMODIFIED, Choice, Recipe
+from ..search.recipe import Choice, Recipe
 from ..search.rules import refusal
 from ..search.space import recipe_of, space_for
 from ..store.store import Store
@@ -98,7 +99,7 @@ def explain(request: Request, turns: Sequence[str]) -> Explanation:
         because=because,
         source=_source(recipe, task) if because else "",
         trial=trials.get(recipe),
-        baseline=trials.get(UNMODIFIED),
+        baseline=baseline_of(trials.values()),
         tolerance=task.tolerance,
     )
 

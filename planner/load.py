@@ -7,9 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from pydantic import ValidationError
-
-from ..errors import AutotuneError, UsageError
+from ..errors import AutotuneError
 from ..probes.software import probe_software
 from ..search.assemble import assemble, calls
 from ..search.compiled import is_compiled, recall
@@ -20,7 +18,7 @@ from ..store.places import cache_dir
 from .added import additions_of
 from .catalogue import Model, find_model
 from .catalogue.weights import require_weights
-from .choose import Answer, Wish, said_environment
+from .choose import Answer, Wish, said_environment, wish_of
 from .client import plan
 
 if TYPE_CHECKING:
@@ -85,14 +83,14 @@ def load(
     lora: adapters, each `PATH` or `PATH:SCALE`: they are in the pipeline with and without a plan, and only a plan that
     was tuned with the same is applied.
     distilled: variants that a plan may use, by name, with where they lie: {"tiny_vae": "./taesd"}.
-    workload: width, height, steps, guidance, batch, as far as they differ from what was tuned.
+    workload: width, height, steps, guidance, batch, frames, as far as they differ from what was tuned.
 
     Raises ModelError if there is no such model or adapter or its weights are not here, UsageError if a part of the
     workload cannot be meant, and TechniqueMissingError where there are adapters and no peft.
     """
     found = find_model(model)
     require_weights(found.card)
-    wish = _wish(workload)
+    wish = wish_of(**workload)
     added = additions_of(found.card, probe_software(), lora, distilled, allowed=bool(distilled))
     answer = _answer(found, wish, max_memory_bytes, added)
     if answer:
@@ -108,16 +106,6 @@ def load(
     tuned_for = wish.over(found.workload)
     pipe = assemble(UNMODIFIED, _bench(found, tuned_for, "cpu", added))
     return TunedPipeline(pipe, None, call_arguments(tuned_for, found.card.pipeline_class))
-
-
-def _wish(workload: dict[str, float]) -> Wish:
-    try:
-        return Wish(**workload)  # type: ignore[arg-type]  # checked by pydantic, which says what is wrong
-    except ValidationError as error:
-        wrong = error.errors()[0]
-        given = f"{wrong['loc'][0]}={wrong['input']!r}"
-        msg = f"The workload takes {', '.join(Wish.model_fields)}, and {given} was given: {wrong['msg']}."
-        raise UsageError(msg) from error
 
 
 def _answer(model: Model, wish: Wish, max_memory_bytes: int | None, added: Additions) -> Answer | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -10,29 +11,33 @@ from typing import TYPE_CHECKING
 
 from ..errors import UsageError
 from ..probes.machine import probe
+from ..search.baseline import baseline_of, ways
 from ..search.evaluate import CutOffError, IsolatedEvaluator
+from ..search.limits import refuse_impossible
 from ..search.measured import Quality, Trial
 from ..search.plan import Plan
 from ..search.race import race
 from ..search.recipe import UNMODIFIED, Recipe
 from ..search.sampler import TPESampler
-from ..search.size import sized
 from ..search.space import Space, space_for
 from ..search.study import study
 from ..search.task import Task, device_of
 from ..search.trial.process import TrialFailure
+from ..search.workload import Workload
 from ..store.places import cache_dir
 from ..store.store import Store
 from . import conclude
 from .added import additions_of, named_variants
 from .carried import carried_over
 from .catalogue import find_model, hub_name
+from .catalogue.configurations import sized
 from .catalogue.weights import require_weights
 from .crowded import Foresight
 from .experience import experience_of
 from .hub.cache import with_weights
 from .hub.fetch import fetch
 from .lock import the_only_tuner
+from .prompts import prompts_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,10 +56,10 @@ class Request:
     """What a user asks for. None means what the model's own entry says.
 
     budget_s: wall seconds for everything; most_trials: trials in all; tolerance: the share of the baseline's CLIP
-    score that may be lost. lora: adapters, each `PATH` or `PATH:SCALE`; allow: what may be changed of the model beside,
-    which can be `distilled`; distilled: where distilled variants lie, each `NAME=PATH`. weights: `hub` fetches them
-    first where they are not here, `random` makes them up; else they must be here. force: try also what cannot fit into
-    memory, as far as that can be predicted.
+    score that may be lost. prompts: a file with one a line, in the place of the model's own. lora: adapters, each
+    `PATH` or `PATH:SCALE`; allow: what may be changed of the model beside, which can be `distilled`; distilled: where
+    distilled variants lie, each `NAME=PATH`. weights: `hub` fetches them first where they are not here, `random` makes
+    them up; else they must be here. force: try also what cannot fit into memory, as far as that can be predicted.
     """
 
     model: str
@@ -65,6 +70,9 @@ class Request:
     height: int | None = None
     steps: int | None = None
     batch: int | None = None
+    frames: int | None = None
+    guidance: float | None = None
+    prompts: Path | None = None
     scorer: Path | None = None
     lora: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
@@ -75,11 +83,14 @@ class Request:
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be meant."""
-        for name in ("budget_s", "most_trials", "width", "height", "steps", "batch"):
+        for name in ("budget_s", "most_trials", "width", "height", "steps", "batch", "frames"):
             value = getattr(self, name)
             if value is not None and value <= 0:
                 msg = f"{name} must be more than 0, and {value:g} was given."
                 raise UsageError(msg)
+        if self.guidance is not None and not 0 <= self.guidance < math.inf:
+            msg = f"guidance must be a number from 0 on, and {self.guidance:g} was given."
+            raise UsageError(msg)
         if not set(self.allow) <= {"distilled"}:
             msg = f"What may be allowed is distilled, and {', '.join(self.allow)} was given."
             raise UsageError(msg)
@@ -145,9 +156,11 @@ def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
     Raises ModelError, UsageError and TechniqueMissingError.
     """
     model = find_model(request.model, "random" if request.weights == "random" else "files")
+    asked = {name: value for name in Workload.model_fields if (value := getattr(request, name)) is not None}
+    workload = model.workload.model_copy(update=asked)
+    refuse_impossible(model.card, workload)
+    prompts = prompts_in(request.prompts) if request.prompts else model.prompts
     card = sized(model.card)
-    sizes = {name: getattr(request, name) for name in ("width", "height", "steps", "batch")}
-    workload = model.workload.model_copy(update={name: value for name, value in sizes.items() if value is not None})
     scorer = request.scorer or model.scorer
     if request.distilled and not scorer:
         msg = "Distilled variants make other images, which only a CLIP score can judge: name a model with --scorer."
@@ -164,7 +177,7 @@ def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
         machine=machine,
         device=device_of(machine),
         workload=workload,
-        prompts=model.prompts,
+        prompts=prompts,
         calibration_prompts=model.calibration_prompts,
         scorer=scorer,
         scorer_id=scorer_id(scorer) if scorer else "",
@@ -187,7 +200,7 @@ def tune(request: Request | str, on_event: Callable[[Event], None] = lambda _: N
         _have_weights(request.model, on_event)
     started = time.monotonic()
     task, budget_s = task_of(request, probe())
-    require_weights(task.card)
+    require_weights(task.card, task.machine)
     with the_only_tuner(), Store.open() as store:
         foresight = Foresight(task, experience_of(store, task.machine, task.card, task.workload).lessons)
         space = replace(space_for(task.setting), room=None if request.force else foresight.crowded)
@@ -248,6 +261,9 @@ class _Session:
     def run(self, run_id: str) -> list[Plan]:
         """Search, explain, race, and return the plans, the winner first."""
         self._search()
+        if baseline_of(self.trials) is None:
+            self.reason = "the budget ended before there was anything to compare with (the same command goes on)"
+            return []
         fallen: set[Recipe] = set()
         while candidates := conclude.finalists(self.trials, self.task.tolerance, without=fallen):
             if not fallen:
@@ -265,14 +281,15 @@ class _Session:
                 return plans
             fallen |= {*candidates}
         self.decided = True
-        self.reason = "nothing that was tried is faster than the unmodified pipeline and as good"
+        self.reason = f"nothing that was tried is faster than {self._baseline()} and as good"
         return []
 
     def _search(self) -> None:
         sampler = TPESampler(self.space, self.task.device, self.task.tolerance, first=self.first)
         deadline = self.deadline - LAST_ROUND * self.budget_s
         known = list(self.trials)
-        for happened in study(self.evaluator, sampler, known, self.task.tolerance, deadline, self.most):
+        possible = ways(self.space)
+        for happened in study(self.evaluator, sampler, known, self.task.tolerance, deadline, self.most, possible):
             self.note(happened)
         if time.monotonic() >= deadline:
             self.reason = "the budget was used"
@@ -295,6 +312,7 @@ class _Session:
                 return
 
     def _raced(self, run_id: str, candidates: Sequence[Recipe]) -> list[Plan]:
+        self.evaluator.recall(self.trials)  # another way may have turned out to be the fastest baseline
         lanes = race(self.evaluator, candidates, self.deadline, together=self._fit_together(candidates))
         count = self.task.screening + len(lanes[0].samples_ms)
         qualities: dict[Recipe, Quality | None] = {}
@@ -317,17 +335,24 @@ class _Session:
             raise CutOffError from failure
 
     def _fit_together(self, candidates: Sequence[Recipe]) -> bool:
-        peaks = [t.peak_memory_bytes or 0 for t in self.trials if t.recipe in {UNMODIFIED, *candidates}]
+        together = {self.evaluator.baseline, *candidates}
+        peaks = [trial.peak_memory_bytes or 0 for trial in self.trials if trial.recipe in together]
         return sum(peaks) + SPARE_BYTES < self.task.machine.memory.free_bytes and self.task.device == "cpu"
+
+    def _baseline(self) -> str:
+        baseline = baseline_of(self.trials)
+        if baseline is None or baseline.recipe == UNMODIFIED:
+            return "the unmodified pipeline"
+        return f"the baseline ({baseline.recipe}; the unmodified pipeline does not fit)"
 
     def screened_plans(self, run_id: str, without: set[Recipe] | None = None) -> list[Plan]:
         """Return the plans of the front as the trials alone show it, fastest first."""
-        baseline = next((trial for trial in self.trials if trial.recipe == UNMODIFIED and trial.outcome == "ok"), None)
+        baseline = baseline_of(self.trials)
         if baseline is None:
             return []
         plans = []
         for trial in sorted(conclude.front(self.trials, self.task.tolerance), key=lambda trial: trial.median_ms):
-            if trial.recipe not in (without or set()) | {UNMODIFIED}:
+            if trial.recipe not in (without or set()) | {baseline.recipe}:
                 gains = conclude.gains_of(trial.recipe, self.trials, self.space)
                 plans.append(conclude.screened_plan(self.task.scope, run_id, trial, baseline, gains))
         return [plan for plan in plans if plan]

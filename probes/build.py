@@ -105,9 +105,18 @@ def _listed(module: Any) -> Iterator[Any]:
 
 
 def all_built(arguments: list[str]) -> dict[str, Any]:
-    """Return what each part is made of, in the order in which they are named: three arguments for each."""
-    each = zip(arguments[0::3], arguments[1::3], arguments[2::3], strict=True)
-    return {"parts": [built(Path(folder), library, name) for folder, library, name in each]}
+    """Return what each part is made of, in the order in which they are named: three arguments for each.
+
+    Where a class makes nothing of its configuration, `problem` is what it says.
+    """
+    parts = []
+    for folder, library, name in zip(arguments[0::3], arguments[1::3], arguments[2::3], strict=True):
+        try:
+            parts.append(built(Path(folder), library, name))
+        except Exception as error:  # noqa: BLE001 - whatever a class says against its configuration
+            said = (str(error).strip() or type(error).__name__).splitlines()[0].rstrip(".")
+            return {"problem": f"{name} says: {said}"}
+    return {"parts": parts}
 
 
 if __name__ == "__main__":

@@ -88,12 +88,12 @@ def _asked(card: ModelCard, parts: Sequence[Component]) -> list[str]:
     if not parts:
         return []
     words = [word for part in parts for word in (str(_folder(card, part)), part.library, part.class_name)]
-    said = ask_child("autotune.probes.build", TIME_LIMIT_S, arguments=words)
-    if said.problem:
-        classes = ", ".join(part.class_name for part in parts)
-        msg = f"What {card.name} is made of ({classes}) is not known: building it without weights {said.problem}."
+    told = ask_child("autotune.probes.build", TIME_LIMIT_S, arguments=words)
+    said = {"problem": f"building it without weights {told.problem}"} if told.problem else json.loads(told.text)
+    if "problem" in said:
+        msg = f"No model can be made of the configurations in {card.folder}: {said['problem']}."
         raise ModelError(msg)
-    return [json.dumps(each) for each in json.loads(said.text)["parts"]]
+    return [json.dumps(each) for each in said["parts"]]
 
 
 def _folder(card: ModelCard, part: Component) -> Path:

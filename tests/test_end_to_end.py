@@ -19,7 +19,7 @@ import pytest
 
 from autotune.search.measured import Trial
 from autotune.search.plan import Plan
-from autotune.search.verify.architectures import ARCHITECTURES
+from autotune.search.verify.architectures import ARCHITECTURES, Architecture
 from autotune.store.store import Store
 
 if TYPE_CHECKING:
@@ -263,3 +263,29 @@ def test_made_up_weights_are_tuned_and_their_plan_is_tried_first_with_real_ones(
     tried = [line["recipe"] for line in map(json.loads, again.stdout.splitlines()) if line["event"] == "trial_start"]
     assert tried[1] == last["plan"]["recipe"]["turned"], again.stderr
     assert user.run("plan", str(bare)).returncode != 0
+
+
+@pytest.mark.parametrize("kind", ARCHITECTURES, ids=lambda kind: kind.name)
+def test_every_kind_of_pipeline_ends_with_a_plan_or_says_that_nothing_is_faster(
+    kind: Architecture, tmp_path: Path
+) -> None:
+    user, asked = User(tmp_path / "home"), kind.workload
+    size, video = f"{asked.width}x{asked.height}", ["--frames", str(asked.frames)] * (asked.frames > 1)
+    (tmp_path / "prompts.txt").write_text("a cat\na dog\na red cube\ntwo apples\na lake\na shop\nred silk\na sketch\n")
+    prompts = ["--prompts", str(tmp_path / "prompts.txt")]
+    folder = str(kind.write(tmp_path / kind.name))
+    done = user.run(
+        "--model", folder, "--size", size, "--steps", "4", *video, *prompts, "--budget", "2trials", "--json"
+    )
+    assert "Traceback" not in done.stderr
+    told = [json.loads(line) for line in done.stdout.splitlines()]
+    assert told[0]["scope"]["workload"]["frames"] == asked.frames
+    trials = [Trial.model_validate_json(json.dumps(line["trial"])) for line in told if line["event"] == "trial_end"]
+    assert [trial.recipe.key for trial in trials][:1] == ["unmodified"], done.stderr
+    assert {trial.outcome for trial in trials} <= {"ok", "slow"}, [trial.detail for trial in trials]
+    if told[-1]["plan"]:
+        assert done.returncode == 0
+        assert Plan.model_validate_json(json.dumps(told[-1]["plan"])).speedup_low > 1
+    else:
+        assert done.returncode == 3
+        assert "nothing that was tried is faster" in told[-1]["reason"]

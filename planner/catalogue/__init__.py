@@ -4,17 +4,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from difflib import get_close_matches
-from importlib import resources
 from pathlib import Path
 
 from ... import planner, shapes
 from ...errors import ModelError, UsageError
 from ...probes.classes import abilities
 from ...probes.model import ModelCard, Weights, read_model
+from ...search.limits import nearest
 from ...search.workload import Workload
 from ..hub.cache import with_weights
 from ..hub.fetch import find
 from ..hub.names import HubName, parse_name
+from ..prompts import shipped_prompts
 from .configurations import card_without_weights, shipped_files
 from .entries import SHAPES, Entry, entries
 
@@ -102,11 +103,10 @@ def _existing(text: str) -> Path | None:
 
 
 def _shapes(weights: Weights) -> Model:
-    held_out = _lines(resources.files(shapes) / "prompts.txt")
     return Model(
         card=read_model(shapes.WEIGHTS, "shapes", weights),
         workload=SHAPES.workload or Workload(width=128, height=128, steps=20, guidance=3.0),
-        prompts=held_out,
+        prompts=shipped_prompts(shapes),
         calibration_prompts=(
             "a large red circle on a blue background",
             "a small green star in the top left on a white background",
@@ -131,7 +131,7 @@ def _named(name: str, entry: Entry, weights: Weights) -> Model:
 
 
 def _local(card: ModelCard, entry: Entry | None = None) -> Model:
-    prompts = _lines(resources.files(planner) / "prompts.txt")
+    prompts = shipped_prompts(planner)
     return Model(
         card=card,
         workload=(entry and entry.workload) or _usual(card),
@@ -146,8 +146,4 @@ def _local(card: ModelCard, entry: Entry | None = None) -> Model:
 def _usual(card: ModelCard) -> Workload:
     frames = VIDEO_FRAMES if "num_frames" in abilities(card.pipeline_class).parameters else 1
     pixels = card.native_pixels or 512
-    return Workload(width=pixels, height=pixels, steps=20, guidance=7.5, frames=frames)
-
-
-def _lines(file: resources.abc.Traversable) -> tuple[str, ...]:
-    return tuple(line for line in file.read_text(encoding="utf-8").splitlines() if line.strip())
+    return nearest(card, Workload(width=pixels, height=pixels, steps=20, guidance=7.5, frames=frames))

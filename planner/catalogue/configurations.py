@@ -117,6 +117,18 @@ def _put(folder: Path, texts: Mapping[str, str]) -> None:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+def sized(card: ModelCard) -> ModelCard:
+    """Return the card with the parameters of each component, where weights are made up and no files say how many.
+
+    Raises ModelError where the installed classes make nothing of the configurations.
+    """
+    if card.weights != "random" or card.denoiser.parameters:
+        return card
+    made_of = compositions(card)
+    counted = (each.model_copy(update={"parameters": made_of[each.name].parameters}) for each in card.components)
+    return card.model_copy(update={"components": tuple(counted)})
+
+
 def compositions(card: ModelCard) -> dict[str, Composition]:
     """Return what each component is made of: as it ships where the card is made of that, else as a child finds it out.
 

@@ -1,33 +1,51 @@
-"""The sentence about a model's weights where they are needed and are not on this machine."""
+"""The sentences about a model's weights where they are needed and are not on this machine."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from ...errors import ModelError
-from ...probes.model import ModelCard
 from ..choose import said_bytes
-from .entries import Entry, entries
+from .entries import entries
+
+if TYPE_CHECKING:
+    from ...probes.machine import Machine
+    from ...probes.model import ModelCard
+
+BF16_BYTES = 2
 
 
-def require_weights(card: ModelCard) -> None:
-    """Raise ModelError, which says what would work, where a model's weights are needed and are not here."""
-    if card.weights == "none":
-        entry = entries().get(card.name)
-        raise ModelError(missing(card.name, entry, sum(part.bytes for part in card.components)))
+def require_weights(card: ModelCard, machine: Machine | None = None) -> None:
+    """Raise ModelError, which says what would work, where a model's weights are needed and are not here.
 
-
-def missing(name: str, entry: Entry | None, size: int = 0) -> str:
-    """Return the sentence about weights that are not here.
-
-    entry: None for a model of the hub that is in no catalogue. size: of all files, in bytes, 0 where it is not known.
+    machine: where it is to be tuned: whether it is too small for that is said too.
     """
-    where = entry.hub if entry else name
-    known = ""
+    if card.weights == "none":
+        raise ModelError(f"{_missing(card)}{_too_large(card, machine) if machine else ''}")
+
+
+def _missing(card: ModelCard) -> str:
+    entry, name = entries().get(card.name), card.name
+    where, known = entry.hub if entry else name, ""
     if entry:
         gated = ", gated: its conditions must be accepted on the hub first" if entry.gated else ""
         known = f" ({entry.licence or 'licence not known'}{gated})"
-    what = f"{said_bytes(size)} of {where}" if size else where
+    size_bytes = sum(part.bytes for part in card.components)
+    what = f"{said_bytes(size_bytes)} of {where}" if size_bytes else where
     return (
         f"The weights of {name} are not here: {what}{known}. "
         f"`autotune --model {name} --weights hub` downloads them, "
         f"`--weights random` tunes latency and memory with made-up weights."
+    )
+
+
+def _too_large(card: ModelCard, machine: Machine) -> str:
+    """Say that a machine does not hold the weights in half precision; that much of it must run to be compared with."""
+    needed_bytes = BF16_BYTES * sum(part.parameters for part in card.components)
+    there_bytes = machine.memory.total_bytes + sum(each.total_bytes for each in machine.accelerators)
+    if needed_bytes <= there_bytes:
+        return ""
+    return (
+        f" But neither can be tuned here: in bf16 the weights alone take {said_bytes(needed_bytes)}, and there are "
+        f"{said_bytes(there_bytes)} of memory."
     )

@@ -9,11 +9,13 @@ import traceback
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
 from ...errors import AutotuneError, UsageError
+from . import asking
+from .options import Batch, Distilled, Frames, Guidance, Json, Lora, Prompts, Size, Steps, request_of
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -26,29 +28,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-Json = Annotated[
-    bool, typer.Option("--json", help="Machine-readable: JSON on standard output, and nothing else there.")
-]
-
-
-Lora = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="PATH[:SCALE]", help="A LoRA adapter that the model is used with: a safetensors file. Can be repeated."
-    ),
-]
-MachineFile = Annotated[
-    Path | None,
-    typer.Option("--machine", metavar="FILE", help="Ask for the machine that `autotune probe --json` described there."),
-]
-Distilled = Annotated[
-    list[str] | None,
-    typer.Option(
-        metavar="NAME=PATH",
-        help="Where a distilled variant lies: tiny_vae, small_denoiser, lcm_lora. Can be repeated.",
-    ),
-]
 
 
 class Change(StrEnum):
@@ -102,9 +81,12 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
         str, typer.Option(help="At most this much: 90s, 20m, 1h or 40trials [default: the model's own].")
     ] = "",
     tolerance: Annotated[str, typer.Option(help="How much of the baseline's CLIP score may be lost.")] = "1%",
-    size: Annotated[str, typer.Option(help="Size of the image, such as 1024x1024 [default: the model's own].")] = "",
-    steps: Annotated[int | None, typer.Option(help="Denoising steps [default: the model's own].")] = None,
-    batch: Annotated[int | None, typer.Option(help="Images a call [default: 1].")] = None,
+    size: Size = "",
+    steps: Steps = None,
+    batch: Batch = None,
+    frames: Frames = None,
+    guidance: Guidance = None,
+    prompts: Prompts = None,
     scorer: Annotated[Path | None, typer.Option(help="Folder of the CLIPModel that judges the images.")] = None,
     lora: Lora = None,
     allow: Annotated[list[Change] | None, typer.Option(help="What else may be changed: distilled variants.")] = None,
@@ -122,7 +104,10 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
     version: Annotated[bool, typer.Option("--version", help="Print the version and leave.")] = False,
 ) -> None:
-    """Tune a model (`--model NAME`), or run one of the commands below."""
+    """Tune a model (`--model NAME`) for calls of a size, steps and so on, or run one of the commands below.
+
+    What is not said of the calls is as the model's page or its configuration has it: `autotune show NAME` prints it.
+    """
     del debug
     if version:
         from importlib.metadata import version as installed
@@ -135,132 +120,14 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
     if not model:
         msg = "Say what to tune with --model, such as `autotune --model shapes`, or see `autotune --help`."
         raise UsageError(msg)
-    request = _request(model, budget, tolerance, size, steps, batch, scorer, fresh=fresh)
+    request = request_of(model, size, steps, batch, frames, guidance, prompts)
     request = replace(request, lora=tuple(lora or ()), allow=tuple(allow or ()), distilled=tuple(distilled or ()))
-    request = replace(request, weights=str(weights or ""), force=force)
+    request = replace(request, **_amounts(budget, tolerance), scorer=scorer, weights=str(weights or ""))
+    request = replace(request, fresh=fresh, force=force)
     if dry_run:
         _dry_run(request, as_json=json_)
     else:
         raise typer.Exit(_tune(request, as_json=json_))
-
-
-@app.command()
-def plan(  # noqa: PLR0913 - each is an option of the command
-    model: Annotated[str, typer.Argument(help="The model, as it was tuned.")],
-    max_memory: Annotated[str, typer.Option(help="Take no more than this, such as 3GiB, even if more is free.")] = "",
-    lora: Lora = None,
-    distilled: Distilled = None,
-    machine: MachineFile = None,
-    json_: Json = False,
-) -> None:
-    """Print the best plan for a model and the memory that is free now.
-
-    Where nothing was measured yet, or for another machine, it is predicted.
-    """
-    from ...probes.software import probe_software
-    from ..added import additions_of, named_variants
-    from ..catalogue import find_model
-    from ..client import plan as ask
-    from ..estimating import was_tuned
-    from . import tables
-    from .amounts import parse_bytes
-
-    limit = parse_bytes(max_memory) if max_memory else None
-    found = find_model(model)
-    if machine or not was_tuned(found.card.name):
-        _predict(model, machine, limit, as_json=json_)
-        return
-    variants = named_variants(distilled or ())
-    added = additions_of(found.card, probe_software(), lora or (), variants, allowed=bool(variants))
-    answer = ask(found.card.name, max_memory_bytes=limit, revision=found.card.revision, added=added)
-    if json_:
-        typer.echo(answer.model_dump_json(indent=2))
-    else:
-        tables.print_answer(answer)
-
-
-def _predict(model: str, machine: Path | None, limit_bytes: int | None, *, as_json: bool) -> None:
-    from ..estimating import predicted_plan
-    from . import memory
-
-    predicted = predicted_plan(model, {}, machine, limit_bytes)
-    if as_json:
-        typer.echo(memory.predicted_json(predicted))
-    else:
-        memory.print_predicted(predicted)
-    if predicted.best is None:
-        raise typer.Exit(3)
-
-
-@app.command()
-def estimate(  # noqa: PLR0913 - each is an option of the command
-    model: Annotated[str, typer.Argument(help="The model: a short name, a folder, or org/name at the hub.")],
-    max_memory: Annotated[
-        str, typer.Option("--max-memory", "--max-vram", help="Take no more than this, such as 8GiB.")
-    ] = "",
-    size: Annotated[str, typer.Option(help="Size of the image, such as 1024x1024 [default: the model's own].")] = "",
-    batch: Annotated[int | None, typer.Option(min=1, help="Images a call [default: 1].")] = None,
-    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a video [default: the model's own].")] = None,
-    machine: MachineFile = None,
-    json_: Json = False,
-) -> None:
-    """Print what would fit, before anything is downloaded or runs."""
-    from ..estimating import estimate_of
-    from . import memory
-    from .amounts import parse_bytes, parse_size
-
-    width, height = parse_size(size) if size else (None, None)
-    asked = {"width": width, "height": height, "batch": batch, "frames": frames}
-    limit = parse_bytes(max_memory) if max_memory else None
-    found = estimate_of(model, {name: value for name, value in asked.items() if value}, machine, limit)
-    if json_:
-        typer.echo(found.model_dump_json(indent=2))
-    else:
-        memory.print_estimate(found)
-
-
-@app.command()
-def explain(
-    model: Annotated[str, typer.Argument(help="The model: a short name or a folder.")],
-    turns: Annotated[
-        list[str] | None,
-        typer.Argument(metavar="KNOB=CHOICE", help="Ask of one recipe: compile=full precision=bf16."),
-    ] = None,
-    lora: Lora = None,
-    distilled: Distilled = None,
-    json_: Json = False,
-) -> None:
-    """Print what each knob bought, and what is not tried here and why."""
-    from ..explain import Overview, overview
-    from ..explain import explain as look
-    from ..tune import Request
-    from . import tables
-
-    variants = tuple(distilled or ())
-    request = Request(model=model, lora=tuple(lora or ()), allow=("distilled",) * bool(variants), distilled=variants)
-    found = look(request, turns) if turns else overview(request)
-    if json_:
-        typer.echo(found.model_dump_json(indent=2))
-    elif isinstance(found, Overview):
-        tables.print_overview(found)
-    else:
-        tables.print_explanation(found)
-
-
-@app.command()
-def show(
-    model: Annotated[str, typer.Argument(help="The model: a short name or a folder.")],
-    json_: Json = False,
-) -> None:
-    """Print what a model is made of, and whether its weights are here."""
-    from ..show import show as look
-    from . import card
-
-    shown = look(model)
-    if json_:
-        typer.echo(shown.model_dump_json(indent=2))
-    else:
-        card.print_card(shown)
 
 
 @app.command()
@@ -277,19 +144,6 @@ def fetch(
     with progress.fetch_reporter(str(name)) as on_progress:
         folder = get(*name, on_progress)
     tables.print_fetched(name, folder, as_json=json_)
-
-
-@app.command()
-def probe(json_: Json = False) -> None:
-    """Print what this machine is: CPU, memory, accelerators, software."""
-    from ...probes.machine import probe as look
-    from . import tables
-
-    machine = look()
-    if json_:
-        typer.echo(machine.model_dump_json(indent=2))
-    else:
-        tables.print_machine(machine)
 
 
 @app.command()
@@ -331,6 +185,10 @@ def serve(
     listen(host, port)
 
 
+for command in (asking.plan, asking.estimate, asking.explain, asking.show, asking.probe):
+    app.command()(command)
+
+
 def _refuse_options(context: typer.Context) -> None:
     """Refuse options before a command: they would be left out without a word."""
     for name in context.params:
@@ -342,34 +200,11 @@ def _refuse_options(context: typer.Context) -> None:
             raise UsageError(msg)
 
 
-def _request(  # noqa: PLR0913 - as many as the command has
-    model: str,
-    budget: str,
-    tolerance: str,
-    size: str,
-    steps: int | None,
-    batch: int | None,
-    scorer: Path | None,
-    *,
-    fresh: bool,
-) -> Request:
-    from ..tune import Request
-    from .amounts import parse_budget, parse_share, parse_size
+def _amounts(budget: str, tolerance: str) -> dict[str, Any]:
+    from .amounts import parse_budget, parse_share
 
     budget_s, most_trials = parse_budget(budget) if budget else (None, None)
-    width, height = parse_size(size) if size else (None, None)
-    return Request(
-        model=model,
-        budget_s=budget_s,
-        most_trials=most_trials,
-        tolerance=parse_share(tolerance),
-        width=width,
-        height=height,
-        steps=steps,
-        batch=batch,
-        scorer=scorer,
-        fresh=fresh,
-    )
+    return {"budget_s": budget_s, "most_trials": most_trials, "tolerance": parse_share(tolerance)}
 
 
 def _tune(request: Request, *, as_json: bool) -> int:

@@ -9,8 +9,9 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from ...search.baseline import baseline_of
 from ...search.measured import Trial
-from ...search.recipe import UNMODIFIED, Recipe
+from ...search.recipe import Recipe
 from ..choose import said_bytes
 from ..tune import Fetching, Prepared, Racing
 from .amounts import said_ms, said_s
@@ -121,8 +122,8 @@ class Tale:
 
     def _best(self) -> str:
         able = [trial for trial in self.trials if trial.feasible(self.tolerance)]
-        baseline = next((trial for trial in able if trial.recipe == UNMODIFIED), None)
-        if baseline is None:
+        baseline = baseline_of(self.trials)
+        if baseline is None or not able:
             return ""
         best = min(able, key=lambda trial: trial.median_ms)
         times = baseline.median_ms / best.median_ms

@@ -12,7 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from ...search.additions import VARIANTS, distilled_in
+from ...search.baseline import baseline_of, said_baseline
 from ...search.measured import FAILURES
+from ...search.recipe import UNMODIFIED
 from ...store.places import data_dir
 from ...store.store import FILE_NAME
 from ..catalogue import asked_as
@@ -51,11 +53,12 @@ def print_result(result: Result) -> None:
     _print_failures(console, [trial for trial in result.trials if trial.outcome in FAILURES])
     plan = result.plan
     if plan is None:
-        console.print(f"No plan: {result.reason}. The unmodified pipeline is kept.")
+        kept = baseline_of(result.trials)
+        other = kept is not None and kept.recipe != UNMODIFIED
+        console.print(f"No plan: {result.reason}.{'' if other else ' The unmodified pipeline is kept.'}")
         _print_way_on(console, result)
         return
-    console.print(_headline(plan))
-    console.print(_comparison(plan))
+    _print_comparison(console, plan)
     if plan.scope.weights:
         console.print("Weights made up: latency and memory are real, quality is not measured.")
     console.print(_gains(plan))
@@ -68,10 +71,18 @@ def print_result(result: Result) -> None:
     _print_use(console, result.task, plan)
 
 
+def _print_comparison(console: Console, plan: Plan) -> None:
+    console.print(_headline(plan))
+    if plan.baseline != UNMODIFIED:
+        console.print(said_baseline(plan.baseline))
+    console.print(_comparison(plan))
+
+
 def _headline(plan: Plan) -> str:
+    against = "the unmodified pipeline" if plan.baseline == UNMODIFIED else f"the baseline ({plan.baseline})"
     known = "" if plan.raced else " (not yet raced against the baseline)"
     return (
-        f"\n{plan.speedup:.2f} times as fast as the unmodified pipeline{known}, "
+        f"\n{plan.speedup:.2f} times as fast as {against}{known}, "
         f"95 % interval {plan.speedup_low:.2f} to {plan.speedup_high:.2f}: {plan.recipe}"
     )
 
@@ -137,9 +148,7 @@ def _plain(text: str) -> str:
 
 def _print_way_on(console: Console, result: Result) -> None:
     if result.interrupted:
-        words = ["autotune", "--model", asked_as(result.task.card), *result.task.added.options]
-        words += ["--weights", "random"] if result.task.made_up else []
-        console.print(f"Interrupted: `{shlex.join(words)}` goes on from here.", soft_wrap=True)
+        console.print("Interrupted: the same command goes on from here.")
 
 
 def _print_use(console: Console, task: Task, plan: Plan) -> None:
@@ -190,8 +199,7 @@ def print_answer(answer: Answer) -> None:
         console.print(f"Stale: {reason}.")
     if answer.asked:
         console.print(answer.asked)
-    console.print(_headline(plan))
-    console.print(_comparison(plan))
+    _print_comparison(console, plan)
     if answer.environment:
         console.print(f"Start the program with {said_environment(answer.environment)}.", soft_wrap=True)
     if answer.safer:
@@ -233,7 +241,7 @@ def print_explanation(explanation: Explanation) -> None:
     word = verdict(trial, explanation.tolerance)
     console.print(f"{explanation.recipe}: tried here on {trial.started_at[:10]}: {word}.")
     if trial.latency:
-        against = f", {said_ms(baseline.median_ms)} unmodified" if baseline and baseline.latency else ""
+        against = f", {said_ms(baseline.median_ms)} {baseline.recipe}" if baseline and baseline.latency else ""
         console.print(f"{said_ms(trial.median_ms)} a call{against}.")
     if trial.quality:
         console.print(f"CLIP score {_said_difference(trial.quality, explanation.tolerance)}")
@@ -281,7 +289,8 @@ def print_dry_run(task: Task, space: Space, budget_s: float, *, as_json: bool) -
         sys.stdout.write(json.dumps(content) + "\n")
         return
     console = _console()
-    console.print(f"{task.card.name} ({task.card.pipeline_class}) on {task.device}, {task.workload}")
+    asked = f"{task.workload}, {len(task.prompts)} prompts"
+    console.print(f"{task.card.name} ({task.card.pipeline_class}) on {task.device}, {asked}", soft_wrap=True)
     if task.added.options:
         console.print(f"with {shlex.join(task.added.options)}", soft_wrap=True)
     if task.made_up:

@@ -190,6 +190,12 @@ class TestUsage:
             ("--steps", "many", "Invalid value for '--steps'"),
             ("--batch", "0", "batch must be more than 0"),
             ("--batch", "1.5", "Invalid value for '--batch'"),
+            ("--frames", "0", "frames must be more than 0"),
+            ("--frames", "5", "StableDiffusionPipeline makes images, and no frames, and 5 frames were asked"),
+            ("--guidance", "-1", "guidance must be a number from 0 on, and -1 was given"),
+            ("--guidance", "inf", "guidance must be a number from 0 on"),
+            ("--guidance", "nan", "guidance must be a number from 0 on"),
+            ("--prompts", "/nowhere/prompts.txt", "The prompts in /nowhere/prompts.txt cannot be read"),
         ],
     )
     def test_amounts(self, here: Callable[..., Said], model: str, option: str, value: str, said: str) -> None:
@@ -210,6 +216,11 @@ class TestUsage:
             ("plan", "Missing argument 'model'"),
             ("plan x y", "unexpected extra argument"),
             ("plan x --max-memory lots", "An amount of memory is a number of bytes"),
+            ("plan shapes --steps 0", "steps=0 was given: Input should be greater than or equal to 1"),
+            ("plan shapes --guidance nan", "guidance=nan was given"),
+            ("plan shapes --size wide", "A size is WIDTHxHEIGHT"),
+            ("explain shapes --frames 0", "frames must be more than 0"),
+            ("explain shapes --frames 2", "makes images, and no frames, and 2 frames were asked"),
             ("plan --nonsense x", "No such option: --nonsense"),
             ("--model x plan x", "--model stands before a command"),
             ("--json probe", "--json stands before a command"),
@@ -337,11 +348,17 @@ class TestJson:
         assert not answer.stale
         too_little = self.document(here("plan", model, "--json", "--max-memory", "1KiB"))
         assert not too_little["fits"]
+        asked = self.document(here("plan", model, "--json", "--size", "64x32", "--steps", "7", "--guidance", "1.5"))
+        called = {"width": 64, "height": 32, "num_inference_steps": 7, "guidance_scale": 1.5}
+        assert {name: asked["call"][name] for name in called} == called
+        assert "7 steps" in asked["asked"]
 
     def test_a_dry_run(self, here: Callable[..., Said], model: str) -> None:
-        content = self.document(here("--model", model, "--dry-run", "--json", "--budget", "1h", "--steps", "7"))
+        asked = ["--budget", "1h", "--steps", "7", "--guidance", "0", "--batch", "2"]
+        content = self.document(here("--model", model, "--dry-run", "--json", *asked))
         assert content["scope"]["model"] == "small"
-        assert content["scope"]["workload"]["steps"] == 7
+        workload = content["scope"]["workload"]
+        assert (workload["steps"], workload["guidance"], workload["batch"]) == (7, 0, 2)
         assert content["budget_s"] == 3600
         assert content["recipes"] > 0
 

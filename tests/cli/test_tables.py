@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable
 from typing import Any
 
@@ -102,8 +101,6 @@ def of_folder(folder: str, **changes: Any) -> Result:
 def test_a_folder_is_named_by_its_path_as_it_must_be_asked_for(said: Read) -> None:
     text = said(tables.print_result, of_folder("/models/my model"))
     assert 'autotune.load("/models/my model")' in text
-    text = said(tables.print_result, of_folder("/models/my model", interrupted=True))
-    assert f"`autotune --model {shlex.quote('/models/my model')}` goes on from here." in text
 
 
 def test_where_quality_was_not_measured_it_says_so(said: Read) -> None:
@@ -117,14 +114,19 @@ def test_of_made_up_weights_it_says_what_is_real(said: Read) -> None:
     text = said(tables.print_result, result_of(plan_of(quality=None, scope=task.scope), task=task))
     assert "Weights made up: latency and memory are real, quality is not measured." in text
     assert "autotune.load" not in text
-    text = said(tables.print_result, result_of(task=task, interrupted=True))
-    assert "`autotune --model /models/small --weights random` goes on from here." in text
     assert "made up" not in said(tables.print_result, result_of(plan_of(quality=None)))
 
 
 def test_a_plan_that_was_not_raced_says_so(said: Read) -> None:
     text = said(tables.print_result, result_of(plan_of(raced=False)))
     assert "unmodified pipeline (not yet raced against the baseline), 95 % interval" in text
+
+
+def test_a_baseline_that_is_not_the_unmodified_pipeline_is_said_to_be_none(said: Read) -> None:
+    text = said(tables.print_result, result_of(plan_of(baseline=Recipe(turned={"offload": "model"}))))
+    assert "4.00 times as fast as the baseline (offload=model), 95 % interval" in text
+    assert "Baseline: offload=model, because the unmodified pipeline needs more memory than there is." in text
+    assert "Baseline:" not in said(tables.print_result, result_of(plan_of()))
 
 
 def test_no_plan(said: Read) -> None:
@@ -135,10 +137,10 @@ def test_no_plan(said: Read) -> None:
 def test_an_interrupted_search_says_how_to_go_on(said: Read) -> None:
     without = said(tables.print_result, result_of(reason="interrupted", interrupted=True))
     assert without.splitlines()[0] == "No plan: interrupted. The unmodified pipeline is kept."
-    assert without.splitlines()[1] == "Interrupted: `autotune --model shapes` goes on from here."
+    assert without.splitlines()[1] == "Interrupted: the same command goes on from here."
 
     with_one = said(tables.print_result, result_of(plan_of(raced=False), reason="interrupted", interrupted=True))
-    assert "`autotune --model shapes` goes on from here." in with_one
+    assert "the same command goes on from here." in with_one
     assert "Ended after" not in with_one
 
 

@@ -20,6 +20,7 @@ from autotune.planner.catalogue.page import page
 from autotune.planner.catalogue.weights import require_weights
 from autotune.planner.tune import tune
 from autotune.probes.classes import abilities
+from autotune.probes.machine import probe
 from autotune.probes.model import safetensors_shapes
 from autotune.shapes import WEIGHTS
 from autotune.store.places import cache_dir
@@ -159,11 +160,22 @@ def test_tuning_needs_weights_and_says_what_would_work() -> None:
     with pytest.raises(ModelError) as caught:
         tune("flux-dev")
 
-    assert str(caught.value) == (
+    assert str(caught.value).startswith(
         "The weights of flux-dev are not here: 31.4 GiB of black-forest-labs/FLUX.1-dev (FLUX.1 [dev] Non-Commercial "
         "License, gated: its conditions must be accepted on the hub first). `autotune --model flux-dev --weights hub` "
         "downloads them, `--weights random` tunes latency and memory with made-up weights."
     )
+
+
+@pytest.mark.parametrize(("memory_gib", "fits"), [(16, False), (31, False), (32, True), (512, True)])
+def test_a_machine_that_does_not_hold_the_weights_is_told_so(memory_gib: int, fits: bool) -> None:  # noqa: FBT001
+    machine = probe()
+    memory = machine.memory.model_copy(update={"total_bytes": memory_gib * 2**30})
+    machine = machine.model_copy(update={"memory": memory, "accelerators": ()})
+    with pytest.raises(ModelError, match="made-up weights") as caught:
+        require_weights(find_model("flux-dev").card, machine)
+    said = f"But neither can be tuned here: in bf16 the weights alone take 31.4 GiB, and there are {memory_gib}.0 GiB"
+    assert (said in str(caught.value)) is not fits
 
 
 COMMIT = "0123456789" * 4

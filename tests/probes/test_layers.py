@@ -111,7 +111,10 @@ def test_without_a_place_to_keep_it_the_answer_is_given_all_the_same(
 def test_what_cannot_be_built_is_said(card: ModelCard, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "ask_child", lambda *_, **__: Answer("", "failed (exit status 1)"))
 
-    with pytest.raises(ModelError, match=r"model is made of \(AutoencoderKL\) .* failed \(exit status 1\)\.$"):
+    with pytest.raises(ModelError, match=r"configurations in .*model: building it without weights failed \(.* 1\)\.$"):
+        layers_of(card, "vae", tmp_path)
+    monkeypatch.setattr(module, "ask_child", lambda *_, **__: Answer('{"problem": "AutoencoderKL says: no"}'))
+    with pytest.raises(ModelError, match=r"No model can be made of the .* in .*model: AutoencoderKL says: no\.$"):
         layers_of(card, "vae", tmp_path)
     with pytest.raises(ModelError, match="model has no text_encoder; it has scheduler, unet, vae"):
         layers_of(card, "text_encoder", tmp_path)

@@ -1,0 +1,168 @@
+"""Commands that ask and change nothing: for a plan, for what would fit, for why, for what a model or a machine is."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from .options import (
+    Batch,
+    Distilled,
+    Frames,
+    Guidance,
+    Json,
+    Lora,
+    MachineFile,
+    Prompts,
+    Size,
+    Steps,
+    request_of,
+    workload_of,
+)
+
+if TYPE_CHECKING:
+    from ..choose import Wish
+
+
+def plan(  # noqa: PLR0913 - each is an option of the command
+    model: Annotated[str, typer.Argument(help="The model, as it was tuned.")],
+    max_memory: Annotated[str, typer.Option(help="Take no more than this, such as 3GiB, even if more is free.")] = "",
+    size: Size = "",
+    steps: Steps = None,
+    batch: Batch = None,
+    frames: Frames = None,
+    guidance: Guidance = None,
+    lora: Lora = None,
+    distilled: Distilled = None,
+    machine: MachineFile = None,
+    json_: Json = False,
+) -> None:
+    """Print the best plan for a model and the memory that is free now.
+
+    What is not said of the calls that it is for is as it was tuned last. Where nothing was measured yet, or for another
+    machine, the plan is predicted.
+    """
+    from ...probes.software import probe_software
+    from ..added import additions_of, named_variants
+    from ..catalogue import find_model
+    from ..choose import wish_of
+    from ..client import plan as ask
+    from ..estimating import was_tuned
+    from . import tables
+    from .amounts import parse_bytes
+
+    wish = wish_of(**workload_of(size, steps, batch, frames, guidance))
+    limit = parse_bytes(max_memory) if max_memory else None
+    found = find_model(model)
+    if machine or not was_tuned(found.card.name):
+        _predict(model, wish, machine, limit, as_json=json_)
+        return
+    variants = named_variants(distilled or ())
+    added = additions_of(found.card, probe_software(), lora or (), variants, allowed=bool(variants))
+    answer = ask(found.card.name, max_memory_bytes=limit, workload=wish, revision=found.card.revision, added=added)
+    if json_:
+        typer.echo(answer.model_dump_json(indent=2))
+    else:
+        tables.print_answer(answer)
+
+
+def _predict(model: str, wish: Wish, machine: Path | None, limit_bytes: int | None, *, as_json: bool) -> None:
+    from ..estimating import predicted_plan
+    from . import memory
+
+    predicted = predicted_plan(model, wish, machine, limit_bytes)
+    if as_json:
+        typer.echo(memory.predicted_json(predicted))
+    else:
+        memory.print_predicted(predicted)
+    if predicted.best is None:
+        raise typer.Exit(3)
+
+
+def estimate(  # noqa: PLR0913 - each is an option of the command
+    model: Annotated[str, typer.Argument(help="The model: a short name, a folder, or org/name at the hub.")],
+    max_memory: Annotated[
+        str, typer.Option("--max-memory", "--max-vram", help="Take no more than this, such as 8GiB.")
+    ] = "",
+    size: Size = "",
+    batch: Batch = None,
+    frames: Frames = None,
+    guidance: Guidance = None,
+    machine: MachineFile = None,
+    json_: Json = False,
+) -> None:
+    """Print what would fit, before anything is downloaded or runs."""
+    from ..choose import wish_of
+    from ..estimating import estimate_of
+    from . import memory
+    from .amounts import parse_bytes
+
+    wish = wish_of(**workload_of(size, None, batch, frames, guidance))
+    found = estimate_of(model, wish, machine, parse_bytes(max_memory) if max_memory else None)
+    if json_:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        memory.print_estimate(found)
+
+
+def explain(  # noqa: PLR0913 - each is an option of the command
+    model: Annotated[str, typer.Argument(help="The model: a short name or a folder.")],
+    turns: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KNOB=CHOICE", help="Ask of one recipe: compile=full precision=bf16."),
+    ] = None,
+    size: Size = "",
+    steps: Steps = None,
+    batch: Batch = None,
+    frames: Frames = None,
+    guidance: Guidance = None,
+    prompts: Prompts = None,
+    lora: Lora = None,
+    distilled: Distilled = None,
+    json_: Json = False,
+) -> None:
+    """Print what each knob bought, and what is not tried here and why."""
+    from ..explain import Overview, overview
+    from ..explain import explain as look
+    from . import tables
+
+    variants = tuple(distilled or ())
+    request = request_of(model, size, steps, batch, frames, guidance, prompts)
+    request = replace(request, lora=tuple(lora or ()), allow=("distilled",) * bool(variants), distilled=variants)
+    found = look(request, turns) if turns else overview(request)
+    if json_:
+        typer.echo(found.model_dump_json(indent=2))
+    elif isinstance(found, Overview):
+        tables.print_overview(found)
+    else:
+        tables.print_explanation(found)
+
+
+def show(
+    model: Annotated[str, typer.Argument(help="The model: a short name or a folder.")],
+    json_: Json = False,
+) -> None:
+    """Print what a model is made of, and whether its weights are here."""
+    from ..show import show as look
+    from . import card
+
+    shown = look(model)
+    if json_:
+        typer.echo(shown.model_dump_json(indent=2))
+    else:
+        card.print_card(shown)
+
+
+def probe(json_: Json = False) -> None:
+    """Print what this machine is: CPU, memory, accelerators, software."""
+    from ...probes.machine import probe as look
+    from . import tables
+
+    machine = look()
+    if json_:
+        typer.echo(machine.model_dump_json(indent=2))
+    else:
+        tables.print_machine(machine)
