@@ -23,6 +23,7 @@ from shapes_grid import TABLE, recipe_in, rows
 
 from autotune.planner.tune import Request, task_of
 from autotune.probes.machine import probe
+from autotune.search.bayesian import BayesianSampler
 from autotune.search.measured import Latency, Quality, Trial
 from autotune.search.recipe import UNMODIFIED, Choice, Recipe
 from autotune.search.sampler import TPESampler
@@ -93,6 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--table", type=Path, default=TABLE, help="the measured grid")
     parser.add_argument("--seeds", type=int, default=20, help="searches in each space")
+    parser.add_argument("--sampler", choices=("bayesian", "turns"), default="bayesian", help="by which sampler")
     parser.add_argument("--unaided", action="store_true", help="without the recipes that are known to be good")
     options = parser.parse_args()
     table = {recipe_in(row): row for row in rows(options.table) if not row["latency_ms"].startswith("invalid")}
@@ -102,14 +104,15 @@ def main() -> None:
     before = Space({name: found if name in names else found[:1] for name, found in now.choices.items()}, now.refused)
     costs = []
     for name, space in (("the grid's knobs", before), ("all knobs", now)):
-        samplers = [TPESampler(space, task.device, task.tolerance, seed) for seed in range(options.seeds)]
+        kind = BayesianSampler if options.sampler == "bayesian" else TPESampler
+        samplers = [kind(space, task.device, task.tolerance, seed) for seed in range(options.seeds)]
         found = [searched(Grid(table, names), each, task.tolerance, unaided=options.unaided) for each in samplers]
         costs.append(statistics.median(found))
         sys.stdout.write(f"{name:<18}{space.size:>12} recipes   {costs[-1]:7.0f} s to within 5 % of the best\n")
     sys.stdout.write(f"ratio {costs[1] / costs[0]:.2f} (medians of {options.seeds})\n")
 
 
-def searched(grid: Grid, sampler: TPESampler, tolerance: float, *, unaided: bool) -> float:
+def searched(grid: Grid, sampler: BayesianSampler | TPESampler, tolerance: float, *, unaided: bool) -> float:
     """Return what a search costs until it has tried a recipe that is nearly the best; infinite if it never does."""
     if unaided:
         sampler._known_good.clear()

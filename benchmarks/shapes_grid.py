@@ -23,6 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autotune.planner.cli.amounts import parse_budget
+from autotune.planner.export import MEASURES, trial_measures
 from autotune.planner.tune import SPARE_BYTES, Request, task_of, tune
 from autotune.probes.machine import probe
 from autotune.search import evaluate
@@ -49,18 +50,6 @@ KNOB_NAMES = [
     "guidance_cutoff",
     "offload",
     "compile",
-]
-MEASURES = [
-    "latency_ms",
-    "spread",
-    "load_s",
-    "cold_s",
-    "cost_s",
-    "peak_memory_bytes",
-    "clip_score",
-    "clip_bound",
-    "ssim",
-    "feasible",
 ]
 CHEAP_FIRST = {"openvino": 0, "none": 1, "regional": 2, "full": 2}
 ENOUGH = 0.9
@@ -167,25 +156,12 @@ def append(table: Path, trial: Trial, tolerance: float) -> None:
     """Add a row."""
     table.parent.mkdir(parents=True, exist_ok=True)
     new = not table.exists()
-    quality, latency = trial.quality, trial.latency
-    measured = {
-        "latency_ms": f"{latency.median_ms:.2f}" if latency and trial.outcome == "ok" else f"invalid:{trial.outcome}",
-        "spread": f"{latency.spread:.4f}" if latency else "",
-        "load_s": f"{trial.load_s:.2f}" if trial.load_s is not None else "",
-        "cold_s": f"{trial.cold_s:.2f}" if trial.cold_s is not None else "",
-        "cost_s": f"{trial.duration_s:.2f}",
-        "peak_memory_bytes": str(trial.peak_memory_bytes or ""),
-        "clip_score": f"{quality.mean:.3f}" if quality else "",
-        "clip_bound": f"{quality.bound:.3f}" if quality else "",
-        "ssim": f"{quality.ssim:.4f}" if quality and quality.ssim is not None else "",
-        "feasible": str(trial.feasible(tolerance)),
-    }
     with table.open("a", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, [*KNOB_NAMES, *MEASURES])
         if new:
             writer.writeheader()
         choices = choices_of(trial.recipe)
-        writer.writerow({name: choices[name] for name in KNOB_NAMES} | measured)
+        writer.writerow({name: choices[name] for name in KNOB_NAMES} | trial_measures(trial, tolerance))
 
 
 if __name__ == "__main__":

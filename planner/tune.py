@@ -12,13 +12,13 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError
 from ..probes.machine import probe
 from ..search.baseline import baseline_of, ways
+from ..search.bayesian import BayesianSampler
 from ..search.evaluate import CutOffError, IsolatedEvaluator
 from ..search.limits import refuse_impossible
 from ..search.measured import Quality, Trial
 from ..search.plan import Plan
 from ..search.race import race
 from ..search.recipe import UNMODIFIED, Recipe
-from ..search.sampler import TPESampler
 from ..search.space import Space, space_for
 from ..search.study import study
 from ..search.task import Task, device_of
@@ -285,7 +285,7 @@ class _Session:
         return []
 
     def _search(self) -> None:
-        sampler = TPESampler(self.space, self.task.device, self.task.tolerance, first=self.first)
+        sampler = BayesianSampler(self.space, self.task.device, self.task.tolerance, first=self.first)
         deadline = self.deadline - LAST_ROUND * self.budget_s
         known = list(self.trials)
         possible = ways(self.space)

@@ -8,7 +8,7 @@ from .recipe import Choice, Recipe
 
 if TYPE_CHECKING:
     from .knobs import Choices
-    from .space import Space
+    from .space import SearchSpace
 
 KNOWN_GOOD: tuple[tuple[dict[str, Choice], str], ...] = (
     # CPU: one forward of an SD 1.5-sized UNet, times fp32 eager: 1.9 with bf16, 5.1 with int8 under OpenVINO
@@ -73,12 +73,12 @@ def promise(turn: tuple[str, Choice], choices: Choices) -> int:
     What is quantized at each call comes last where nothing is compiled: quantizing is many small operations, which only
     a compiler makes one of. On a CPU a UNet's forward took 15.6 s so and 4.0 s in plain bf16; compiled, 3.6 s.
     """
-    if turn[0] == "quantization" and "dynamic" in str(turn[1]) and choices["compile"] == "none":
+    if turn[0] == "quantization" and "dynamic" in str(turn[1]) and choices.get("compile") == "none":
         return -1
     return len(PROMISING) - PROMISING.index(turn) if turn in PROMISING else 0
 
 
-def portfolio(space: Space, device: str) -> list[Recipe]:
+def portfolio(space: SearchSpace, device: str) -> list[Recipe]:
     """Return the known good recipes that the space allows, in order; inductor's come last on a CPU.
 
     There a compilation takes most of a minute and its gain over OpenVINO has not been seen.

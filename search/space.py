@@ -6,7 +6,7 @@ import math
 import random
 from dataclasses import dataclass
 from itertools import product
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from .assemble import choices_of
 from .knobs import KNOBS, Knob, Setting
@@ -16,8 +16,44 @@ from .rules import refusal
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from .knobs import Choices
+
 COUNTABLE = 20_000  # combinations; a space of more is not gone through but drawn from
 TURNED_AT_ONCE = 4  # knobs; a recipe that turns many at random is nearly always refused, broken or slow
+
+
+class SearchSpace(Protocol):
+    """What a sampler needs to know of a space, whether its choices are knobs of autotune or columns of a table."""
+
+    @property
+    def choices(self) -> Mapping[str, tuple[Choice, ...]]:
+        """The choices that are open, by name."""
+        ...
+
+    @property
+    def combinations(self) -> int:
+        """How many combinations there are, allowed or not."""
+        ...
+
+    def __contains__(self, recipe: Recipe) -> bool:
+        """Return whether the recipe may be tried."""
+        ...
+
+    def recipes(self) -> Iterator[Recipe]:
+        """Yield every recipe of the space."""
+        ...
+
+    def draw(self, chance: random.Random) -> Recipe:
+        """Return a recipe of the space at random."""
+        ...
+
+    def choices_of(self, recipe: Recipe) -> Choices:
+        """Return the recipe with every choice in it, those that it leaves out too."""
+        ...
+
+    def recipe_of(self, choices: Choices) -> Recipe:
+        """Return the recipe of these choices, whether it is in the space or not."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -66,6 +102,14 @@ class Space:
             further = recipe_of({**drawn.turned, name: chance.choice(self.choices[name])})
             drawn = further if further in self else drawn
         return drawn
+
+    def choices_of(self, recipe: Recipe) -> Choices:
+        """Return the recipe with every knob in it."""
+        return choices_of(recipe)
+
+    def recipe_of(self, choices: Choices) -> Recipe:
+        """Return the recipe of these choices."""
+        return recipe_of(choices)
 
     @property
     def combinations(self) -> int:

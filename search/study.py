@@ -32,7 +32,7 @@ def study(  # noqa: PLR0913 - all that decides how long it goes on
 
     known: trials of an earlier run, which are told to the sampler and not repeated. deadline: of
     `time.monotonic`; a trial that it cuts off is not yielded. most: trials in all, the known ones included.
-    possible: what may be the baseline, tried in this order until one fits.
+    possible: what may be the baseline, tried in this order until one fits; empty where nothing is compared.
     Raises UnfitError if none of these can be measured.
     """
     trials = list(known)
@@ -57,7 +57,7 @@ def study(  # noqa: PLR0913 - all that decides how long it goes on
 
 def _check_baseline(trials: Sequence[Trial], possible: Sequence[Recipe]) -> None:
     """Raise UnfitError where there is nothing to compare with; only what has too little memory has another way."""
-    first = next((trial for trial in trials if trial.recipe == UNMODIFIED), None)
+    first = next((trial for trial in trials if possible and trial.recipe == UNMODIFIED), None)
     if first is None or baseline_of(trials):
         return
     if first.outcome != "out_of_memory" or next_way(possible, trials) is None:

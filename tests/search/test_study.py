@@ -9,11 +9,11 @@ import pytest
 
 from autotune.errors import UnfitError
 from autotune.probes.machine import Machine
+from autotune.search.bayesian import BayesianSampler
 from autotune.search.evaluate import CutOffError
 from autotune.search.knobs import KNOBS, Knob
 from autotune.search.measured import Latency, Outcome, Quality, Trial
 from autotune.search.recipe import UNMODIFIED, Recipe
-from autotune.search.sampler import TPESampler
 from autotune.search.space import Space
 from autotune.search.study import study
 
@@ -67,7 +67,7 @@ class Formula:
 
 
 def run(evaluator: Formula, most: int = 100, known: tuple[Trial, ...] = ()) -> list[Trial]:
-    sampler = TPESampler(SPACE, "cpu", TOLERANCE)
+    sampler = BayesianSampler(SPACE, "cpu", TOLERANCE)
     happened = study(evaluator, sampler, known, TOLERANCE, time.monotonic() + 60, most)
     return [event for event in happened if isinstance(event, Trial)]
 
@@ -87,7 +87,7 @@ def test_the_best_feasible_recipe_is_found_though_a_lossy_one_is_faster() -> Non
 
 def test_what_is_asked_for_first_is_tried_first_as_far_as_the_space_has_it() -> None:
     first = [Recipe(turned={"tome_ratio": 0.5, "precision": "bf16"}), Recipe(turned={"offload": "model"}), UNMODIFIED]
-    sampler = TPESampler(SPACE, "cpu", TOLERANCE, first=first)
+    sampler = BayesianSampler(SPACE, "cpu", TOLERANCE, first=first)
     evaluator = Formula()
     list(study(evaluator, sampler, (), TOLERANCE, time.monotonic() + 60, 3))
     assert evaluator.tried[:2] == [UNMODIFIED.key, first[0].key]
@@ -121,7 +121,7 @@ def test_the_best_so_far_is_told_to_the_evaluator() -> None:
 
 def test_every_recipe_of_a_small_space_is_tried_where_all_are_as_good() -> None:
     space = Space(choices={**SPACE.choices, "quantization": ("none",), "tome_ratio": (0.0,)}, refused={})
-    sampler = TPESampler(space, "cpu", TOLERANCE)
+    sampler = BayesianSampler(space, "cpu", TOLERANCE)
     trials = [e for e in study(Formula(), sampler, (), TOLERANCE, time.monotonic() + 60, 100) if isinstance(e, Trial)]
     assert {trial.recipe for trial in trials} == set(space.recipes())
 
@@ -169,7 +169,7 @@ def test_failures_teach_the_sampler(seed: int) -> None:
             return trial_of(number, recipe, outcome="out_of_memory")
 
     evaluator = Cliff()
-    sampler = TPESampler(SPACE, "cpu", TOLERANCE, seed=seed)
+    sampler = BayesianSampler(SPACE, "cpu", TOLERANCE, seed=seed)
     list(study(evaluator, sampler, (), TOLERANCE, time.monotonic() + 60, 100))
     assert sum("int8_dynamic" in key for key in evaluator.tried) <= 3
 
@@ -182,7 +182,7 @@ def test_knob_refuses_contradictions(machine: Machine) -> None:
 
 def test_a_space_too_large_to_go_through_is_searched_all_the_same() -> None:
     everything = Space({knob.name: knob.choices for knob in KNOBS}, {})
-    sampler = TPESampler(everything, "cpu", TOLERANCE)
+    sampler = BayesianSampler(everything, "cpu", TOLERANCE)
     trials = [
         event
         for event in study(Formula(), sampler, (), TOLERANCE, time.monotonic() + 60, 40)

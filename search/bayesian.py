@@ -1,0 +1,219 @@
+"""Which recipe to try next: the one of whose gain most is expected for what it costs to find out."""
+
+from __future__ import annotations
+
+import math
+import random
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .portfolio import PROMISING, portfolio, promise
+from .recipe import UNMODIFIED, Choice, Recipe
+from .space import COUNTABLE, SearchSpace
+from .suggest import RAN
+from .surrogate import Kinship, Surrogate, at_most, expected_gain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from .measured import Trial
+
+STARTS = 3  # trials before anything is predicted, each as unlike the others as can be
+NEW_BEST = 0.99  # less than this share of the best latency so far counts as progress
+PATIENCE = 15  # trials without progress; then it ends, unless much is still expected
+WORTHWHILE = 0.005  # an expected gain, as a share of the latency
+DRAWS = 30  # a trial, of recipes to look at from then on, in a space that is too large to go through
+KEPT = 300  # of those, the newest
+POOL = 1000  # recipes looked at before a trial
+FAILURES = 3  # of one choice, without a success, and it is not tried again
+THRIFT = 1.0  # the power of the predicted cost that an expected gain is divided by
+
+
+class BayesianSampler:
+    """Known good recipes first, then expected improvement per predicted cost, by a Gaussian process over the choices.
+
+    The improvement is that of log-latency; it is weighed with the probability that the recipe runs, and that it meets
+    the constraint.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        space: SearchSpace,
+        device: str,
+        tolerance: float,
+        seed: int = 0,
+        *,
+        first: Sequence[Recipe] = (),
+        known_good: bool = True,
+    ) -> None:
+        """Prepare. tolerance: the share of the baseline's score that may be lost; first: recipes to begin with."""
+        self._space = space
+        self._tolerance = tolerance
+        known = portfolio(space, device) if known_good else ()
+        self._known_good: list[Recipe] = [recipe for recipe in (*first, *known) if recipe != UNMODIFIED]
+        self._kinship = Kinship(space.choices)
+        self._random = random.Random(seed)
+        self._all = _Listed(space, self._kinship) if space.combinations <= COUNTABLE else None
+        self._drawn: list[Recipe] = []
+        self._told: dict[str, Trial] = {}
+        self._hopeless: set[tuple[str, Choice]] = set()
+        self._best: Recipe | None = None
+        self._best_ms = math.inf
+        self._without_progress = 0
+
+    def tell(self, trial: Trial) -> None:
+        """Take a trial into account."""
+        self._told[trial.recipe.key] = trial
+        if self._all is not None:
+            self._all.close([trial.recipe.key])
+        progress = trial.feasible(self._tolerance) and trial.median_ms < NEW_BEST * self._best_ms
+        self._without_progress = 0 if progress else self._without_progress + 1
+        if progress:
+            self._best, self._best_ms = trial.recipe, trial.median_ms
+        self._quarantine(trial)
+
+    def ask(self) -> Recipe | None:
+        """Return the next recipe; None when all are tried, or nothing better was seen for a while."""
+        known = next(filter(self._is_open, self._known_good), None)
+        known = known or (self._promising() if len(self._told) % 2 else None)
+        if known:
+            return known
+        candidates, left = self._candidates()
+        if not candidates:
+            return None
+        tried = [trial for trial in self._told.values() if self._has(trial.recipe)]
+        right = codes_of([trial.recipe for trial in tried], self._space, self._kinship)
+        if len(tried) < STARTS:
+            return candidates[self._unlike(left, right)]
+        promise, gain = self._promise(tried, left, right)
+        if self._without_progress >= PATIENCE and gain.max() < WORTHWHILE:
+            return None
+        return candidates[int(np.argmax(promise))]
+
+    def _promising(self) -> Recipe | None:
+        """Return the best recipe with one turn more, of which others report gains; the most promising that is open."""
+        if self._best is None:
+            return None
+        choices = self._space.choices_of(self._best)
+        turns = [
+            (name, choice)
+            for name, choice in PROMISING
+            if name in choices and choices[name] != choice and promise((name, choice), choices) > 0
+        ]
+        changed = (self._space.recipe_of({**choices, name: choice}) for name, choice in turns)
+        return next(filter(self._is_open, changed), None)
+
+    def _promise(self, tried: Sequence[Trial], left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return what each candidate promises for its cost, and the gain alone, as a share of the latency.
+
+        left: codes of the candidates, right: of what was tried.
+        """
+        among, across = self._kinship.features(right, right), self._kinship.features(left, right)
+        ran = np.array([trial.latency is not None for trial in tried])
+        gain = self._gain(tried, ran, among, across) * self._chance(tried, ran, among, across)
+        costs = np.log([max(trial.duration_s, 1e-9) for trial in tried])
+        predicted, _ = Surrogate.fit(among, costs).predict(across)
+        return gain / np.exp(THRIFT * predicted), gain
+
+    def _gain(self, tried: Sequence[Trial], ran: np.ndarray, among: np.ndarray, across: np.ndarray) -> np.ndarray:
+        """Return the expected improvement of log-latency; without any latency yet, all are alike."""
+        logs = np.log([trial.median_ms for trial in tried if trial.latency])
+        if not len(logs):
+            return np.ones(across.shape[1])
+        mean, deviation = Surrogate.fit(among[:, ran][:, :, ran], logs).predict(across[:, :, ran])
+        best = math.log(self._best_ms) if math.isfinite(self._best_ms) else float(logs.max())
+        return expected_gain(mean, deviation, best)
+
+    def _chance(self, tried: Sequence[Trial], ran: np.ndarray, among: np.ndarray, across: np.ndarray) -> np.ndarray:
+        """Return the probability that a candidate runs, and that it meets the constraint."""
+        chance = np.ones(across.shape[1])
+        if not ran.all():
+            mean, deviation = Surrogate.fit(among, np.where(ran, 1.0, 0.0)).predict(across)
+            chance = chance * at_most((mean - 0.5) / deviation)
+        judged = np.array([trial.quality is not None for trial in tried])
+        missed = np.array([trial.quality.shortfall(self._tolerance) for trial in tried if trial.quality])
+        if len(missed) and (missed > 0).any():
+            bound = 3 * float(np.median(np.abs(missed))) or 1.0
+            missed = np.clip(missed, -bound, bound)
+            mean, deviation = Surrogate.fit(among[:, judged][:, :, judged], missed).predict(across[:, :, judged])
+            chance = chance * at_most(-mean / deviation)
+        return chance
+
+    def _unlike(self, left: np.ndarray, right: np.ndarray) -> int:
+        """Return which candidate is least like anything tried; of those that tie, any."""
+        noise = np.array([1e-6 * self._random.random() for _ in left])
+        if not len(right):
+            return int(np.argmax(noise))
+        single, _, _ = self._kinship.features(left, right)
+        return int(np.argmin(single.max(axis=1) + noise))
+
+    def _candidates(self) -> tuple[list[Recipe], np.ndarray]:
+        """Return untried recipes with their codes: all, or a sample with the neighbours of the best."""
+        if self._all is not None:
+            return self._all.sample(self._random, POOL, self._near_the_best())
+        self._drawn = [*self._drawn[-KEPT:], *(self._space.draw(self._random) for _ in range(DRAWS))]
+        found = [recipe for recipe in dict.fromkeys([*self._near_the_best(), *self._drawn]) if self._is_open(recipe)]
+        return found, codes_of(found, self._space, self._kinship)
+
+    def _near_the_best(self) -> list[Recipe]:
+        """Return what is one knob away from the three best, whether it is in the space or not."""
+        able = [trial for trial in self._told.values() if trial.feasible(self._tolerance)]
+        bases = [trial.recipe for trial in sorted(able, key=lambda trial: trial.median_ms)[:3]]
+        return [
+            self._space.recipe_of({**self._space.choices_of(base), name: choice})
+            for base in bases
+            for name, choices in self._space.choices.items()
+            for choice in choices
+        ]
+
+    def _has(self, recipe: Recipe) -> bool:
+        """Return whether the space has every choice of a recipe; one of an earlier run may have others."""
+        choices = self._space.choices_of(recipe)
+        return all(choices[name] in open_choices for name, open_choices in self._space.choices.items())
+
+    def _is_open(self, recipe: Recipe) -> bool:
+        """Return whether a recipe is in the space, was not tried, and has no choice that was given up."""
+        given_up = any(turn in self._hopeless for turn in recipe.turned.items())
+        return recipe.key not in self._told and not given_up and recipe in self._space
+
+    def _quarantine(self, trial: Trial) -> None:
+        """Give up a choice with which three trials failed and none ran, and with it every recipe that has it."""
+        for name, choice in trial.recipe.turned.items():
+            outcomes = [told.outcome in RAN for told in self._told.values() if told.recipe.turned.get(name) == choice]
+            if len(outcomes) >= FAILURES and not any(outcomes):
+                self._give_up(name, choice)
+
+    def _give_up(self, name: str, choice: Choice) -> None:
+        self._hopeless.add((name, choice))
+        if self._all is not None:
+            self._all.close(recipe.key for recipe in self._all.recipes if recipe.turned.get(name) == choice)
+
+
+def codes_of(recipes: Sequence[Recipe], space: SearchSpace, kinship: Kinship) -> np.ndarray:
+    """Return a row of codes for each recipe."""
+    rows = [kinship.code(space.choices_of(recipe)) for recipe in recipes]
+    return np.array(rows, dtype=int).reshape(len(recipes), kinship.knobs)
+
+
+class _Listed:
+    """Every recipe of a space with its codes, and which of them are still open."""
+
+    def __init__(self, space: SearchSpace, kinship: Kinship) -> None:
+        self.recipes = list(space.recipes())
+        self._places = {recipe.key: place for place, recipe in enumerate(self.recipes)}
+        self._codes = codes_of(self.recipes, space, kinship)
+        self._open = np.ones(len(self.recipes), dtype=bool)
+
+    def close(self, keys: Iterable[str]) -> None:
+        """Take recipes out, by their keys."""
+        self._open[[self._places[key] for key in keys if key in self._places]] = False
+
+    def sample(self, chance: random.Random, most: int, near: Iterable[Recipe]) -> tuple[list[Recipe], np.ndarray]:
+        """Return recipes that are open and their codes: all, or so many at random and those of `near`."""
+        places = np.flatnonzero(self._open)
+        if len(places) > most:
+            asked = {self._places[recipe.key] for recipe in near if recipe.key in self._places}
+            asked |= {*chance.sample(places.tolist(), most)}
+            places = np.array(sorted(place for place in asked if self._open[place]))
+        return [self.recipes[place] for place in places], self._codes[places]
