@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from ...errors import AutotuneError, UsageError
-from . import asking
+from . import asking, recorded
 from .options import Batch, Distilled, Frames, Guidance, Json, Lora, Prompts, Size, Steps, request_of
 
 if TYPE_CHECKING:
@@ -185,7 +185,11 @@ def serve(
     listen(host, port)
 
 
-for command in (asking.plan, asking.estimate, asking.explain, asking.show, asking.probe):
+OTHERS = (
+    *(asking.plan, asking.estimate, asking.explain, asking.show, asking.probe),
+    *(recorded.replay, recorded.export_trials),
+)
+for command in OTHERS:
     app.command()(command)
 
 
