@@ -40,7 +40,7 @@ def plan(  # noqa: PLR0913 - each is an option of the command
     machine: MachineFile = None,
     json_: Json = False,
 ) -> None:
-    """Print the best plan for a model and the memory that is free now.
+    """Print the best plan for the memory that is free now.
 
     What is not said of the calls that it is for is as it was tuned last. Where nothing was measured yet, or for another
     machine, the plan is predicted.
@@ -94,7 +94,7 @@ def estimate(  # noqa: PLR0913 - each is an option of the command
     machine: MachineFile = None,
     json_: Json = False,
 ) -> None:
-    """Print what would fit, before anything is downloaded or runs."""
+    """Print what would fit, before anything is downloaded."""
     from ..choose import wish_of
     from ..estimating import estimate_of
     from . import memory
@@ -124,7 +124,7 @@ def explain(  # noqa: PLR0913 - each is an option of the command
     distilled: Distilled = None,
     json_: Json = False,
 ) -> None:
-    """Print what each knob bought, and what is not tried here and why."""
+    """Print what each knob bought, and what is not tried and why."""
     from ..explain import Overview, overview
     from ..explain import explain as look
     from . import tables
@@ -145,7 +145,7 @@ def show(
     model: Annotated[str, typer.Argument(help="The model: a short name or a folder.")],
     json_: Json = False,
 ) -> None:
-    """Print what a model is made of, and whether its weights are here."""
+    """Print what a model is made of, and if its weights are here."""
     from ..show import show as look
     from . import card
 
@@ -157,7 +157,7 @@ def show(
 
 
 def probe(json_: Json = False) -> None:
-    """Print what this machine is: CPU, memory, accelerators, software."""
+    """Print what this machine is: CPU, memory, GPUs, software."""
     from ...probes.machine import probe as look
     from . import tables
 

@@ -40,7 +40,7 @@ def replay(  # noqa: PLR0913 - each is an option of the command
     plot: Annotated[Path | None, typer.Option(help="Also draw the searches into this SVG file.")] = None,
     json_: Annotated[bool, typer.Option("--json", help="Machine-readable: JSON on standard output.")] = False,
 ) -> None:
-    """Search a recorded table, and score samplers against random search."""
+    """Search a recorded table, and score samplers."""
     from ...search.replay.replay import Terms
     from ...search.replay.replay import replay as search
     from ...search.replay.table import read_table
@@ -84,7 +84,7 @@ def export_trials(
     model: Annotated[str, typer.Argument(help="The model, as it was tuned.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The file [default: standard output].")] = None,
 ) -> None:
-    """Write the trials of a model's newest run here as a table that `autotune replay` reads."""
+    """Write the trials of the newest run as a table."""
     from ..export import trials_table
 
     text = trials_table(model)
