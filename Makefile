@@ -14,15 +14,18 @@ help:
 demo: $(INSTALLED) compiler
 	@$(BIN)/autotune --model shapes
 
+# Two processes share the files of tests, each with a thread of its own: OpenMP threads that wait would else spin.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile
+
 # Everything runs even where something before it failed, and pytest last, so that its closing line closes.
 test: $(INSTALLED)
 	@status=0; \
 	$(MAKE) --no-print-directory lint || status=1; \
-	$(BIN)/python -m pytest || status=1; \
+	$(PYTEST) || status=1; \
 	exit $$status
 
 fast: $(INSTALLED)
-	@$(BIN)/python -m pytest -m "not slow"
+	@$(PYTEST) -m "not slow"
 
 lint: $(INSTALLED)
 	@status=0; \

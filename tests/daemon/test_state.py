@@ -79,6 +79,7 @@ def test_only_the_own_file_is_removed(file: Path) -> None:
         json.dumps({"url": "http://127.0.0.1:80", "pid": -1, "started": STARTED}),
         json.dumps({"url": "http://127.0.0.1:80", "pid": 10**30, "started": STARTED}),
     ],
+    ids=range(11),  # the same in every process that runs tests
 )
 def test_nonsense_is_no_daemon(file: Path, text: str) -> None:
     file.write_text(text, encoding="latin-1")

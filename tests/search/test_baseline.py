@@ -132,6 +132,7 @@ def test_only_what_lacks_memory_has_another_way() -> None:
     assert baseline_of([failed(0, UNMODIFIED, "crashed"), trial_of(1, offload("model"), 50)]) is None
 
 
+@pytest.mark.slow
 def test_a_real_search_goes_on_with_bf16(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
     """The process that loads the unmodified pipeline fills the memory, as a large model's would."""
     monkeypatch.setattr(evaluation, "SLOW", 1000)

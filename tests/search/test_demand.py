@@ -40,7 +40,12 @@ def counted(calls: list[Workload], terms: tuple[int, int, int, int]) -> dict[Any
     return {"bf16": [{"vae": {"live_bytes": taken(call), "scratch_bytes": 2 * taken(call)}} for call in calls]}
 
 
-@given(st.tuples(*[st.integers(0, 4000)] * 4), st.integers(1, 8), st.sampled_from([256, 768, 2048]), st.booleans())
+@given(
+    terms=st.tuples(*[st.integers(0, 4000)] * 4),
+    rows=st.integers(1, 8),
+    side=st.sampled_from([256, 768, 2048]),
+    is_video=st.booleans(),
+)
 def test_a_few_rehearsals_tell_every_size(
     terms: tuple[int, int, int, int], rows: int, side: int, *, is_video: bool
 ) -> None:

@@ -57,6 +57,7 @@ def evaluator(task: Task) -> Iterator[IsolatedEvaluator]:
         yield running
 
 
+@pytest.mark.slow
 def test_the_search_goes_on_whatever_trials_do(evaluator: IsolatedEvaluator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "LOAD_LIMIT_S", 8)
     monkeypatch.setattr(evaluation, "SLOW", 1000)  # whatever the noise, everything is measured to its end
@@ -87,6 +88,7 @@ def test_a_deadline_in_a_trial_says_nothing_about_it(evaluator: IsolatedEvaluato
     assert time.monotonic() - started < 8
 
 
+@pytest.mark.slow
 def test_a_pipeline_that_gives_no_image_cannot_be_tuned(tiny_nan: Path, machine: Machine, tmp_path: Path) -> None:
     found, _ = task_of(Request(model=str(tiny_nan), steps=1), machine)
     task = replace(found, artifacts=tmp_path)
@@ -94,6 +96,7 @@ def test_a_pipeline_that_gives_no_image_cannot_be_tuned(tiny_nan: Path, machine:
         list(study(evaluator, Scripted(WORKS), (), 0.01, time.monotonic() + 60, 100))
 
 
+@pytest.mark.slow
 def test_a_scorer_that_is_none_is_not_blamed_on_the_recipe(task: Task, tmp_path: Path) -> None:
     (tmp_path / "scorer").mkdir()
     broken = replace(task, scorer=tmp_path / "scorer", scorer_id="broken")
@@ -101,6 +104,7 @@ def test_a_scorer_that_is_none_is_not_blamed_on_the_recipe(task: Task, tmp_path:
         evaluator.evaluate(0, UNMODIFIED, math.inf, time.monotonic() + 60)
 
 
+@pytest.mark.slow
 def test_a_scorer_that_is_killed_is_replaced(task: Task) -> None:
     judged = replace(task, scorer=SCORER, scorer_id="shapes")
     with IsolatedEvaluator(judged, MODULES) as evaluator:
@@ -129,6 +133,7 @@ def test_what_inductor_leaves_is_the_recipes_own(task: Task) -> None:
         assert folder != evaluator._place(Recipe(turned={"compile": "full", "precision": "bf16"}), "compiled")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("together", [True, False])
 def test_a_race_is_even_and_survives_a_fall(evaluator: IsolatedEvaluator, *, together: bool) -> None:
     lanes = race(evaluator, [WORKS, KILLED], time.monotonic() + 120, together=together)
