@@ -88,6 +88,7 @@ class Habit:
 HABITS: dict[tuple[str, str], Habit] = {
     ("cpu", "torch"): Habit(110 * MIB, 1.05),
     ("cpu", "quantized"): Habit(140 * MIB, 1.05),
+    ("cpu", "cast"): Habit(260 * MIB, 1.05, 0.8, 1.15),  # each layer's weights are made anew: the heap keeps some
     ("cpu", "inductor"): Habit(200 * MIB, 1.05),
     ("cpu", "openvino"): Habit(160 * MIB, 1.0),
     ("cuda", "torch"): Habit(64 * MIB, 1.9, 0.85, 1.2),
@@ -121,13 +122,15 @@ FEWEST_LESSONS = 4
 
 
 def way_of(choices: Choices) -> str:
-    """Return the way of running that decides what is added: by torch, by torch on quantized weights, compiled."""
+    """Return the way of running that decides what is added: plain, on weights that are quantized or cast, compiled."""
     if choices["compile"] == "openvino":
         return "openvino"
     if choices["compile"] != "none" or choices["vae_compile"]:
         return "inductor"
-    quantized = any(choices[knob] != "none" for knob in ("quantization", "text_encoder_quantization"))
-    return "quantized" if quantized else "torch"
+    kinds = {choices[knob] for knob in ("quantization", "text_encoder_quantization", "vae_quantization")} - {"none"}
+    if "fp8_storage" in kinds:
+        return "cast"
+    return "quantized" if kinds else "torch"
 
 
 def need_of(recipe: Recipe, shape: Shape, workload: Workload, device: str, lessons: Lessons | None = None) -> Need:
