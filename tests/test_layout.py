@@ -267,7 +267,7 @@ def test_wheel_holds_the_package_and_nothing_else(tmp_path: Path) -> None:
     top = {name for name in inside if name.count("/") == 1}
     assert top == {f"autotune/{name}" for name in ("__init__.py", "errors.py", "value.py", "py.typed")}
     assert {name for name in inside if name.endswith(".py")} == {f"autotune/{name_of(file)}" for file in python_files()}
-    weights = [file for file in (ROOT / "shapes" / "weights").rglob("*") if file.is_file()]
-    assert inside >= {f"autotune/{name_of(file)}" for file in weights}
+    data = [*(ROOT / "shapes" / "weights").rglob("*"), *(ROOT / "planner" / "catalogue").rglob("*.json")]
+    assert inside >= {f"autotune/{name_of(file)}" for file in data if file.is_file()}
     assert not [name for name in names if "/tests/" in name or "/benchmarks/" in name]
     assert [name for name in names if name.endswith(".dist-info/licenses/LICENSE")]
