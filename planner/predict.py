@@ -12,6 +12,7 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..probes.layers import Layer
@@ -19,6 +20,7 @@ from ..search.assemble import choices_of
 from ..search.footprint import ITEM_BYTES, kind_of, precision_of, quantized_of, weights_of
 from ..search.knobs.offload import GROUPS, STREAMS
 from ..search.knobs.openvino.parts import is_graphed
+from ..search.knobs.vae_tiling import tile_of
 from ..value import Value
 
 if TYPE_CHECKING:
@@ -188,20 +190,21 @@ def _computing(shape: Shape, choices: Choices, workload: Workload) -> dict[str, 
     taken = {}
     for component in shape.card.components:
         precision = "fp32" if ITEM_BYTES[precision_of(component, choices)] == 4 else "bf16"
-        called = _tiled(workload, choices) if component.name == "vae" else workload
+        called = _tiled(workload, choices, component, shape.card) if component.name == "vae" else workload
         for demand in shape.demands:
             if (demand.component, demand.precision) == (component.name, precision):
                 taken[component.name] = demand.scratch_bytes(called)
     return taken
 
 
-TILE = 512
+TILE = 512  # pixels, where neither the VAE's class nor its configuration says
 
 
-def _tiled(workload: Workload, choices: Choices) -> Workload:
-    """Return the call of the VAE that is made at once: tiles of an image, or one image of a batch."""
+def _tiled(workload: Workload, choices: Choices, vae: Component, card: ModelCard) -> Workload:
+    """Return the call of the VAE that is made at once: a tile of an image, or one image of a batch."""
     if choices["vae_tiling"] == "tiling":
-        sides = {"width": min(TILE, workload.width), "height": min(TILE, workload.height), "batch": 1}
+        side = tile_of(vae, Path(card.folder)) or TILE
+        sides = {"width": min(side, workload.width), "height": min(side, workload.height)}
         return workload.model_copy(update=sides)
     return workload.model_copy(update={"batch": 1}) if choices["vae_tiling"] == "slicing" else workload
 
@@ -259,14 +262,15 @@ def _loaded(component: Component, shape: Shape, choices: Choices, weights: int) 
     same = component.bytes > 0 and round(component.bytes / max(1, component.parameters)) == item
     quantized = quantized_of(layers, component, shape.card, choices)
     copies = round(COPIES_WHILE_LOADING.get(kind.split("_")[0], 0) * item * quantized.numbers)
+    made_up = shape.card.weights == "random"  # there are no files
     if choices["compile"] == "openvino" and is_graphed(component, shape.card):
         used = _used_numbers(layers, component) if component.name == "vae" else sum(map(_numbers, layers))
         in_graph = weights + _laid_out_bytes(layers, weights, kind)
         return 0, round(in_graph * used / sum(map(_numbers, layers))), 0
     if kind.startswith("gguf"):
         return 0, weights, weights - quantized.bytes  # what has no blocks is copied out of the file
-    if not same:
-        return 0, weights, (in_files if component.bytes else 0) + copies
+    if not same or made_up:
+        return 0, weights, in_files * (component.bytes > 0 and not made_up) + copies
     used = item * _used_numbers(layers, component)
     laid_out = item * _laid_out_numbers(layers, component, shape.card, choices)
     if kind == "none":

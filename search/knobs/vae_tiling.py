@@ -27,11 +27,11 @@ def refuses(choice: Choice, setting: Setting) -> str | None:
         return f"{vae.class_name} has no {choice}"
     if choice == "slicing":
         return "a batch of 1 is decoded in one slice anyhow" if workload.batch == 1 else None
-    tile = _tile(vae, Path(setting.card.folder))
+    tile = tile_of(vae, Path(setting.card.folder))
     return _one_tile(workload, tile, tile) if tile else None
 
 
-def _tile(vae: Component, folder: Path) -> int | None:
+def tile_of(vae: Component, folder: Path) -> int | None:
     """Return the side of a tile in pixels, as far as the class or the model's configuration tells; None if neither."""
     known = abilities(vae.class_name).attributes
     written = next((known[name] for name in SIZES if isinstance(known.get(name), int)), None)
