@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .heard import Heard
 from .portfolio import PROMISING, portfolio, promise
-from .recipe import UNMODIFIED, Choice, Recipe
+from .recipe import UNMODIFIED, Recipe
 from .space import COUNTABLE, SearchSpace
-from .suggest import RAN
 from .surrogate import Kinship, Surrogate, at_most, expected_gain
 
 if TYPE_CHECKING:
@@ -20,13 +20,11 @@ if TYPE_CHECKING:
     from .measured import Trial
 
 STARTS = 3  # trials before anything is predicted, each as unlike the others as can be
-NEW_BEST = 0.99  # less than this share of the best latency so far counts as progress
 PATIENCE = 15  # trials without progress; then it ends, unless much is still expected
 WORTHWHILE = 0.005  # an expected gain, as a share of the latency
 DRAWS = 30  # a trial, of recipes to look at from then on, in a space that is too large to go through
 KEPT = 300  # of those, the newest
 POOL = 1000  # recipes looked at before a trial
-FAILURES = 3  # of one choice, without a success, and it is not tried again
 THRIFT = 1.0  # the power of the predicted cost that an expected gain is divided by
 
 
@@ -50,59 +48,52 @@ class BayesianSampler:
         """Prepare. tolerance: the share of the baseline's score that may be lost; first: recipes to begin with."""
         self._space = space
         self._tolerance = tolerance
+        self._heard = Heard(space, tolerance)
         known = portfolio(space, device) if known_good else ()
         self._known_good: list[Recipe] = [recipe for recipe in (*first, *known) if recipe != UNMODIFIED]
         self._kinship = Kinship(space.choices)
         self._random = random.Random(seed)
         self._all = _Listed(space, self._kinship) if space.combinations <= COUNTABLE else None
         self._drawn: list[Recipe] = []
-        self._told: dict[str, Trial] = {}
-        self._hopeless: set[tuple[str, Choice]] = set()
-        self._best: Recipe | None = None
-        self._best_ms = math.inf
-        self._without_progress = 0
 
     def tell(self, trial: Trial) -> None:
         """Take a trial into account."""
-        self._told[trial.recipe.key] = trial
+        given_up = self._heard.tell(trial)
         if self._all is not None:
             self._all.close([trial.recipe.key])
-        progress = trial.feasible(self._tolerance) and trial.median_ms < NEW_BEST * self._best_ms
-        self._without_progress = 0 if progress else self._without_progress + 1
-        if progress:
-            self._best, self._best_ms = trial.recipe, trial.median_ms
-        self._quarantine(trial)
+            for name, choice in given_up:
+                self._all.close(recipe.key for recipe in self._all.recipes if recipe.turned.get(name) == choice)
 
     def ask(self) -> Recipe | None:
         """Return the next recipe; None when all are tried, or nothing better was seen for a while."""
-        known = next(filter(self._is_open, self._known_good), None)
-        known = known or (self._promising() if len(self._told) % 2 else None)
+        known = next(filter(self._heard.is_open, self._known_good), None)
+        known = known or (self._promising() if len(self._heard.trials) % 2 else None)
         if known:
             return known
         candidates, left = self._candidates()
         if not candidates:
             return None
-        tried = [trial for trial in self._told.values() if self._has(trial.recipe)]
+        tried = [trial for trial in self._heard.trials.values() if self._has(trial.recipe)]
         right = codes_of([trial.recipe for trial in tried], self._space, self._kinship)
         if len(tried) < STARTS:
             return candidates[self._unlike(left, right)]
         promise, gain = self._promise(tried, left, right)
-        if self._without_progress >= PATIENCE and gain.max() < WORTHWHILE:
+        if self._heard.without_progress >= PATIENCE and gain.max() < WORTHWHILE:
             return None
         return candidates[int(np.argmax(promise))]
 
     def _promising(self) -> Recipe | None:
         """Return the best recipe with one turn more, of which others report gains; the most promising that is open."""
-        if self._best is None:
+        if self._heard.best is None:
             return None
-        choices = self._space.choices_of(self._best)
+        choices = self._space.choices_of(self._heard.best)
         turns = [
             (name, choice)
             for name, choice in PROMISING
             if name in choices and choices[name] != choice and promise((name, choice), choices) > 0
         ]
         changed = (self._space.recipe_of({**choices, name: choice}) for name, choice in turns)
-        return next(filter(self._is_open, changed), None)
+        return next(filter(self._heard.is_open, changed), None)
 
     def _promise(self, tried: Sequence[Trial], left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return what each candidate promises for its cost, and the gain alone, as a share of the latency.
@@ -122,7 +113,7 @@ class BayesianSampler:
         if not len(logs):
             return np.ones(across.shape[1])
         mean, deviation = Surrogate.fit(among[:, ran][:, :, ran], logs).predict(across[:, :, ran])
-        best = math.log(self._best_ms) if math.isfinite(self._best_ms) else float(logs.max())
+        best = math.log(self._heard.best_ms) if math.isfinite(self._heard.best_ms) else float(logs.max())
         return expected_gain(mean, deviation, best)
 
     def _chance(self, tried: Sequence[Trial], ran: np.ndarray, among: np.ndarray, across: np.ndarray) -> np.ndarray:
@@ -153,12 +144,14 @@ class BayesianSampler:
         if self._all is not None:
             return self._all.sample(self._random, POOL, self._near_the_best())
         self._drawn = [*self._drawn[-KEPT:], *(self._space.draw(self._random) for _ in range(DRAWS))]
-        found = [recipe for recipe in dict.fromkeys([*self._near_the_best(), *self._drawn]) if self._is_open(recipe)]
+        found = [
+            recipe for recipe in dict.fromkeys([*self._near_the_best(), *self._drawn]) if self._heard.is_open(recipe)
+        ]
         return found, codes_of(found, self._space, self._kinship)
 
     def _near_the_best(self) -> list[Recipe]:
         """Return what is one knob away from the three best, whether it is in the space or not."""
-        able = [trial for trial in self._told.values() if trial.feasible(self._tolerance)]
+        able = [trial for trial in self._heard.trials.values() if trial.feasible(self._tolerance)]
         bases = [trial.recipe for trial in sorted(able, key=lambda trial: trial.median_ms)[:3]]
         return [
             self._space.recipe_of({**self._space.choices_of(base), name: choice})
@@ -171,23 +164,6 @@ class BayesianSampler:
         """Return whether the space has every choice of a recipe; one of an earlier run may have others."""
         choices = self._space.choices_of(recipe)
         return all(choices[name] in open_choices for name, open_choices in self._space.choices.items())
-
-    def _is_open(self, recipe: Recipe) -> bool:
-        """Return whether a recipe is in the space, was not tried, and has no choice that was given up."""
-        given_up = any(turn in self._hopeless for turn in recipe.turned.items())
-        return recipe.key not in self._told and not given_up and recipe in self._space
-
-    def _quarantine(self, trial: Trial) -> None:
-        """Give up a choice with which three trials failed and none ran, and with it every recipe that has it."""
-        for name, choice in trial.recipe.turned.items():
-            outcomes = [told.outcome in RAN for told in self._told.values() if told.recipe.turned.get(name) == choice]
-            if len(outcomes) >= FAILURES and not any(outcomes):
-                self._give_up(name, choice)
-
-    def _give_up(self, name: str, choice: Choice) -> None:
-        self._hopeless.add((name, choice))
-        if self._all is not None:
-            self._all.close(recipe.key for recipe in self._all.recipes if recipe.turned.get(name) == choice)
 
 
 def codes_of(recipes: Sequence[Recipe], space: SearchSpace, kinship: Kinship) -> np.ndarray:
