@@ -6,39 +6,26 @@ outweigh what a process has anyway.
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from on_disk import written_once
+
+from autotune.search.verify.architectures import t5_tokenizer
+
 
 def written(name: str, folder: Path) -> Path:
     """Return the folder with the pipeline of that name in diffusers format, fp32, written there if it is not yet."""
-    if folder.exists():
-        return folder
-    import torch
-
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
-    torch.manual_seed(0)
-    try:
-        PIPELINES[name]().save_pretrained(draft, safe_serialization=True)
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return folder
-
-
-def _words(tokenizer: Any, tokens: int) -> Any:
-    tokenizer.model_max_length = tokens
-    return tokenizer
+    return written_once(folder, PIPELINES[name])
 
 
 def _clip_words() -> Any:
     from autotune.shapes.vocabulary import tokenizer
 
-    return _words(tokenizer(), 77)
+    words = tokenizer()
+    words.model_max_length = 77
+    return words
 
 
 def _clip(*, projection: bool = False) -> Any:
@@ -73,14 +60,6 @@ def _t5(kind: str = "T5") -> Any:
         feed_forward_proj="gated-gelu",
     )
     return getattr(transformers, f"{kind}EncoderModel")(config)
-
-
-def _t5_words(tokens: int) -> Any:
-    from transformers import T5TokenizerFast
-
-    letters = [(letter, -2.0) for letter in "abcdefghijklmnopqrstuvwxyz"]
-    special = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("▁", -1.0)]
-    return T5TokenizerFast(vocab=[*special, *letters], extra_ids=0, model_max_length=tokens)
 
 
 def _vae(channels: int, **more: Any) -> Any:
@@ -170,7 +149,7 @@ def _flux() -> Any:
         text_encoder=_clip(),
         tokenizer=_clip_words(),
         text_encoder_2=_t5(),
-        tokenizer_2=_t5_words(512),
+        tokenizer_2=t5_tokenizer(512),
         scheduler=FlowMatchEulerDiscreteScheduler(),
     )
 
@@ -194,7 +173,7 @@ def _pixart() -> Any:
         transformer=transformer,
         vae=_vae(4),
         text_encoder=_t5(),
-        tokenizer=_t5_words(300),
+        tokenizer=t5_tokenizer(300),
         scheduler=DPMSolverMultistepScheduler(),
     )
 
@@ -213,7 +192,7 @@ def _wan() -> Any:
         transformer=transformer,
         vae=AutoencoderKLWan(base_dim=48),
         text_encoder=_t5("UMT5"),
-        tokenizer=_t5_words(256),
+        tokenizer=t5_tokenizer(256),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
     )
 

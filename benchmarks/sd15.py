@@ -8,10 +8,10 @@ Source: stable-diffusion-v1-5/stable-diffusion-v1-5, the config.json of each com
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from pathlib import Path
 from typing import Any
+
+from on_disk import written_once
 
 CLIP_TOKENS = 77
 CLIP_VOCABULARY = 49408
@@ -22,25 +22,14 @@ def written(folder: Path, *, tiny: bool = False) -> Path:
 
     tiny: of the same classes and blocks, but of a few channels, for 128x128 images: to try the way, not the speed.
     """
-    if folder.exists():
-        return folder
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    draft = Path(tempfile.mkdtemp(dir=folder.parent, prefix=".draft-"))
-    try:
-        _pipeline(tiny=tiny).save_pretrained(draft, safe_serialization=True)
-        draft.rename(folder)
-    finally:
-        shutil.rmtree(draft, ignore_errors=True)
-    return folder
+    return written_once(folder, lambda: _pipeline(tiny=tiny))
 
 
 def _pipeline(*, tiny: bool) -> Any:
-    import torch
     from diffusers import DDIMScheduler, StableDiffusionPipeline
 
     from autotune.shapes.vocabulary import tokenizer
 
-    torch.manual_seed(0)
     words = tokenizer()
     words.model_max_length = CLIP_TOKENS
     width = 32 if tiny else 768

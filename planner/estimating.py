@@ -53,7 +53,7 @@ def predicted_plan(text: str, wish: Wish, machine_file: Path | None = None, max_
 def was_tuned(name: str) -> bool:
     """Return whether a search for a model was ever begun here. Raises StoreError."""
     with Store.read() as store:
-        return bool(store.runs(name))
+        return store.was_tuned(name)
 
 
 def _estimated(shape: Shape, workload: Workload, machine_file: Path | None, max_bytes: int | None) -> Estimate:

@@ -12,7 +12,6 @@ import math
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from ..probes.layers import Layer
@@ -203,7 +202,7 @@ TILE = 512  # pixels, where neither the VAE's class nor its configuration says
 def _tiled(workload: Workload, choices: Choices, vae: Component, card: ModelCard) -> Workload:
     """Return the call of the VAE that is made at once: a tile of an image, or one image of a batch."""
     if choices["vae_tiling"] == "tiling":
-        side = tile_of(vae, Path(card.folder)) or TILE
+        side = tile_of(vae, card) or TILE
         sides = {"width": min(side, workload.width), "height": min(side, workload.height)}
         return workload.model_copy(update=sides)
     return workload.model_copy(update={"batch": 1}) if choices["vae_tiling"] == "slicing" else workload

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from ..errors import ModelError
@@ -23,27 +24,20 @@ def shape_of(card: ModelCard, workload: Workload) -> Shape:
     At once for what ships or is kept; else it is built and rehearsed without memory, which takes up to a minute. Where
     a pipeline cannot be rehearsed the demands are empty. Raises ModelError where the libraries cannot build its parts.
     """
-    known = known_demands(card, workload)
-    if known is None:
-        try:
-            known = demands_of(card, workload, _cache())
-        except ModelError:
-            known = ()
-    return _shape(card, known)
+    demands = shipped_demands(card)
+    if not demands:
+        with suppress(ModelError):
+            demands = demands_of(card, workload, _cache())
+    return _shape(card, demands)
 
 
 def known_shape(card: ModelCard, workload: Workload) -> Shape | None:
     """Return the same as far as that takes no time, None where it would."""
-    known = known_demands(card, workload)
+    known = shipped_demands(card) or kept_demands(card, workload, _cache())
     try:
         return None if known is None else _shape(card, known)
     except ModelError:
         return None
-
-
-def known_demands(card: ModelCard, workload: Workload) -> tuple[Demand, ...] | None:
-    """Return what ships of a model's demands, or is kept from a rehearsal; None where neither is."""
-    return shipped_demands(card) or kept_demands(card, workload, _cache())
 
 
 def _shape(card: ModelCard, demands: tuple[Demand, ...]) -> Shape:

@@ -12,13 +12,13 @@ from contextlib import suppress
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any
 
 from ..errors import ModelError
 from ..value import Value, key_of
 from .child import ask_child
 from .model import Component, ModelCard
+from .whole import write_whole
 
 TIME_LIMIT_S = 300
 
@@ -127,10 +127,7 @@ def _kept(file: Path) -> Composition | None:
 def _keep(file: Path, text: str) -> None:
     """Write an answer, whole or not at all; what cannot be kept is built again."""
     with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as draft:
-            draft.write(text)
-        Path(draft.name).replace(file)
+        write_whole(file, text)
 
 
 def parsed(content: Any) -> Composition:

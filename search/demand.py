@@ -11,7 +11,6 @@ import json
 from contextlib import suppress
 from importlib.metadata import version
 from pathlib import Path
-from tempfile import NamedTemporaryFile
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +18,7 @@ import numpy as np
 from ..errors import ModelError
 from ..probes.child import ask_child
 from ..probes.model import ModelCard
+from ..probes.whole import write_whole
 from ..value import Value, key_of
 from .workload import Workload
 
@@ -74,10 +74,7 @@ def demands_of(card: ModelCard, workload: Workload, cache: Path) -> tuple[Demand
         return kept
     found, file = rehearsed(card, workload), _file(card, workload, cache)
     with suppress(OSError):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with NamedTemporaryFile("w", dir=file.parent, delete=False, encoding="utf-8") as draft:
-            json.dump(said(found), draft)
-        Path(draft.name).replace(file)
+        write_whole(file, json.dumps(said(found)))
     return found
 
 

@@ -10,14 +10,13 @@ Source: diffusers 0.42, `check_inputs` and `vae_scale_factor` of its pipelines.
 
 from __future__ import annotations
 
-import json
 import math
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..errors import UsageError
+from ..errors import ModelError, UsageError
 from ..probes.classes import abilities, says
+from ..probes.model import config_of
 
 if TYPE_CHECKING:
     from ..probes.model import ModelCard
@@ -111,7 +110,6 @@ def _list(value: Any) -> list[Any]:
 
 def _config(card: ModelCard, component: str) -> dict[str, Any]:
     """Return a component's configuration, empty where there is none."""
-    with suppress(OSError, ValueError):
-        content = json.loads((Path(card.folder) / component / "config.json").read_text(encoding="utf-8"))
-        return content if isinstance(content, dict) else {}
+    with suppress(ModelError):
+        return config_of(card, component)
     return {}

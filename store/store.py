@@ -192,6 +192,10 @@ class Store:
         found = self._values(Run, "SELECT * FROM runs WHERE ? IS NULL OR model = ? ORDER BY kept DESC", model, model)
         return tuple(map(self._with_trials, found))
 
+    def was_tuned(self, model: str) -> bool:
+        """Return whether there is a run of a model; its trials are not read."""
+        return bool(self._values(Run, "SELECT * FROM runs WHERE model = ?", model))
+
     def plans(
         self,
         model: str,

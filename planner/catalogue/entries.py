@@ -13,12 +13,12 @@ from pydantic import ValidationError, field_validator, model_validator
 
 from ... import shapes
 from ...errors import ModelError
+from ...search.footprint import ITEM_BYTES
 from ...search.workload import Workload
 from ...store.places import config_dir
 from ...value import Value
 
 Dtype = Literal["fp32", "bf16", "fp16"]
-BYTES: dict[Dtype, int] = {"fp32": 4, "bf16": 2, "fp16": 2}
 
 FILE_NAME = "models.toml"
 NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
@@ -74,7 +74,7 @@ class Entry(Value):
 
     def bytes_a_parameter(self, component: str) -> int:
         """Return the size of a number in the files of a component."""
-        return BYTES[self.dtypes.get(component, self.dtype)]
+        return ITEM_BYTES[self.dtypes.get(component, self.dtype)]
 
 
 def entries() -> dict[str, Entry]:

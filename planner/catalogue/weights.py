@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from ...errors import ModelError
+from ...search.footprint import ITEM_BYTES
 from ..choose import said_bytes
 from .entries import entries
 
 if TYPE_CHECKING:
     from ...probes.machine import Machine
     from ...probes.model import ModelCard
-
-BF16_BYTES = 2
 
 
 def require_weights(card: ModelCard, machine: Machine | None = None) -> None:
@@ -41,7 +40,7 @@ def _missing(card: ModelCard) -> str:
 
 def _too_large(card: ModelCard, machine: Machine) -> str:
     """Say that a machine does not hold the weights in half precision; that much of it must run to be compared with."""
-    needed_bytes = BF16_BYTES * sum(part.parameters for part in card.components)
+    needed_bytes = ITEM_BYTES["bf16"] * sum(part.parameters for part in card.components)
     there_bytes = machine.memory.total_bytes + sum(each.total_bytes for each in machine.accelerators)
     if needed_bytes <= there_bytes:
         return ""

@@ -6,14 +6,13 @@ Source: https://huggingface.co/docs/huggingface_hub/guides/manage-cache
 
 from __future__ import annotations
 
-import os
 import re
-import tempfile
 from contextlib import suppress
 from pathlib import Path
 
 from ...errors import ModelError
 from ...probes.model import INDEX, read_model
+from ...probes.whole import write_whole
 from ...store.places import cache_dir
 from .listing import needs_weights, weights_in
 from .names import HubName
@@ -55,12 +54,7 @@ def remember(root: Path, name: HubName, commit: str) -> None:
     """Note which commit a branch or tag led to, in one step that no reader sees half of."""
     if name.revision == commit:
         return
-    file = storage(root, name.repo) / "refs" / name.revision
-    file.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, part = tempfile.mkstemp(dir=file.parent)
-    with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-        stream.write(commit)
-    Path(part).replace(file)
+    write_whole(storage(root, name.repo) / "refs" / name.revision, commit)
 
 
 def with_weights(name: HubName) -> Path | None:

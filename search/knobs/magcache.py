@@ -10,11 +10,11 @@ Source: Ma et al. 2025, arXiv:2506.09045; diffusers 0.42, `hooks/mag_cache.py`
 from __future__ import annotations
 
 import json
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...probes.classes import abilities
+from ...probes.whole import write_whole
 from ...value import key_of
 from ..pipeline import call_pipeline, load_pipeline
 from .precision import PRECISION
@@ -63,10 +63,7 @@ def build(choices: Choices, bench: Bench) -> None:
     if file.exists():
         return
     ratios = _measured(_plain_pipeline(choices, bench), bench)
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile("w", dir=file.parent, prefix=".draft-", encoding="utf-8", delete=False) as draft:
-        json.dump(ratios, draft)
-    Path(draft.name).replace(file)
+    write_whole(file, json.dumps(ratios))
 
 
 def _file(bench: Bench) -> Path:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...errors import UnfitError
+from ...errors import ModelError, UnfitError
 from ...probes.classes import abilities
+from ...probes.model import config_of
 from .knob import Bench, Choices, Knob, Setting
 
 if TYPE_CHECKING:
-    from ...probes.model import Component
+    from ...probes.model import Component, ModelCard
     from ..recipe import Choice
     from ..workload import Workload
 
@@ -27,19 +26,19 @@ def refuses(choice: Choice, setting: Setting) -> str | None:
         return f"{vae.class_name} has no {choice}"
     if choice == "slicing":
         return "a batch of 1 is decoded in one slice anyhow" if workload.batch == 1 else None
-    tile = tile_of(vae, Path(setting.card.folder))
+    tile = tile_of(vae, setting.card)
     return _one_tile(workload, tile, tile) if tile else None
 
 
-def tile_of(vae: Component, folder: Path) -> int | None:
+def tile_of(vae: Component, card: ModelCard) -> int | None:
     """Return the side of a tile in pixels, as far as the class or the model's configuration tells; None if neither."""
     known = abilities(vae.class_name).attributes
     written = next((known[name] for name in SIZES if isinstance(known.get(name), int)), None)
     if written or "tile_sample_min_size" not in known:
         return written
     try:
-        size = json.loads((folder / vae.name / "config.json").read_text(encoding="utf-8")).get("sample_size")
-    except (OSError, ValueError):
+        size = config_of(card, vae.name).get("sample_size")
+    except ModelError:
         return None
     return size if isinstance(size, int) else None
 

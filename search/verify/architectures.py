@@ -95,14 +95,15 @@ def _clip(*, projection: bool = False) -> Any:
     return CLIPTextModelWithProjection(config) if projection else CLIPTextModel(config)
 
 
-def _t5_tokenizer() -> Any:
+def t5_tokenizer(tokens: int = 16) -> Any:
+    """Return a tokenizer of letters, for texts of up to so many tokens."""
     from transformers import T5TokenizerFast
 
     letters = [(letter, -2.0) for letter in "abcdefghijklmnopqrstuvwxyz"]
     return T5TokenizerFast(
         vocab=[("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), ("\u2581", -1.0), *letters],
         extra_ids=0,
-        model_max_length=16,
+        model_max_length=tokens,
     )
 
 
@@ -208,7 +209,7 @@ def _sd3() -> Any:
         text_encoder_2=_clip(projection=True),
         tokenizer_2=_clip_tokenizer(),
         text_encoder_3=_t5(2 * WIDTH),
-        tokenizer_3=_t5_tokenizer(),
+        tokenizer_3=t5_tokenizer(),
         scheduler=FlowMatchEulerDiscreteScheduler(),
     )
 
@@ -233,7 +234,7 @@ def _flux() -> Any:
         text_encoder=_clip(),
         tokenizer=_clip_tokenizer(),
         text_encoder_2=_t5(),
-        tokenizer_2=_t5_tokenizer(),
+        tokenizer_2=t5_tokenizer(),
         scheduler=FlowMatchEulerDiscreteScheduler(),
     )
 
@@ -257,7 +258,7 @@ def _pixart() -> Any:
         transformer=transformer,
         vae=_vae(4),
         text_encoder=_t5(),
-        tokenizer=_t5_tokenizer(),
+        tokenizer=t5_tokenizer(),
         scheduler=DPMSolverMultistepScheduler(),
     )
 
@@ -349,7 +350,7 @@ def _wan() -> Any:
         transformer=transformer,
         vae=vae,
         text_encoder=_t5(kind="UMT5"),
-        tokenizer=_t5_tokenizer(),
+        tokenizer=t5_tokenizer(),
         scheduler=FlowMatchEulerDiscreteScheduler(shift=7.0),
     )
 
@@ -385,7 +386,7 @@ def _ltx() -> Any:
         transformer=transformer,
         vae=vae,
         text_encoder=_t5(),
-        tokenizer=_t5_tokenizer(),
+        tokenizer=t5_tokenizer(),
         scheduler=FlowMatchEulerDiscreteScheduler(),
     )
 

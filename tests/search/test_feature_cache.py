@@ -161,7 +161,7 @@ def _cogvideox() -> Any:
         block_out_channels=(8, 8, 8, 8), latent_channels=4, layers_per_block=1, norm_num_groups=2
     )
     pipe = diffusers.CogVideoXPipeline(
-        tokenizer=architectures._t5_tokenizer(),
+        tokenizer=architectures.t5_tokenizer(),
         text_encoder=architectures._t5().eval(),
         vae=vae.eval(),
         transformer=denoiser.eval(),
