@@ -199,7 +199,7 @@ def test_the_daemon_and_the_store_give_the_same_answer() -> None:
 def test_without_a_daemon_it_takes_a_fifth_of_a_second() -> None:
     keep()
     plan("shapes")
-    best_s = min(timed(lambda: plan("shapes")) for _ in range(5))  # a busy machine is slow, not wrong
+    best_s = min(timed(lambda: plan("shapes")) for _ in range(20))  # a busy machine is slow, not wrong
     assert best_s < 0.2
 
 
