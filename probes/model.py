@@ -178,7 +178,7 @@ def _component(folder: Path, part: str, classes: list[Any]) -> Component:
 
 def _sizes(folder: Path) -> tuple[int, int]:
     """Return the parameters and the bytes of a component's files, all of them safetensors and without code."""
-    weights = _weights(folder)
+    weights = weight_files(folder)
     unsafe = sorted(file.name for file in folder.iterdir() if file.suffix in UNSAFE_SUFFIXES)
     if unsafe and not weights:
         msg = f"{folder} has pickled weights ({unsafe[0]}), which can run code: convert them to safetensors."
@@ -238,7 +238,7 @@ def tensors_of(card: ModelCard, component: str) -> dict[str, Tensor]:
 @cache
 def _tensors(folder: Path, component: str, _revision: str) -> dict[str, Tensor]:
     with readable(folder):
-        headers = [json.loads(_safetensors_header(file)) for file in _weights(folder / component)]
+        headers = [json.loads(_safetensors_header(file)) for file in weight_files(folder / component)]
     return {
         name: Tensor(tensor["dtype"], tuple(tensor["shape"]))
         for header in headers
@@ -247,7 +247,7 @@ def _tensors(folder: Path, component: str, _revision: str) -> dict[str, Tensor]:
     }
 
 
-def _weights(folder: Path) -> list[Path]:
+def weight_files(folder: Path) -> list[Path]:
     """Return the files of weights in a component's folder, without variants."""
     return [file for file in sorted(folder.glob("*.safetensors")) if "." not in file.stem]
 

@@ -16,6 +16,7 @@ import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ....probes.model import weight_files
 from ...adapters import add_adapters
 from ...pipeline import load_pipeline
 from ..deepcache import INTERVALS, DeepCache
@@ -25,14 +26,16 @@ from .parts import Graphed, Part, parts_of
 from .run import ByRow, StaticGraph
 
 if TYPE_CHECKING:
-    from ....probes.model import Component
+    from collections.abc import Sequence
+
+    from ....probes.model import Component, ModelCard
     from ..knob import Bench, Choices
 
 
 def loads(choices: Choices, bench: Bench) -> dict[str, Any]:
     """Return empty shells for the components that become graphs, so that their weights are not read for nothing."""
     names = {graphed.part.component for graphed in parts_of(choices, bench)}
-    return {each.name: _shell(each, bench.card.folder) for each in bench.card.components if each.name in names}
+    return {each.name: _shell(each, bench.card) for each in bench.card.components if each.name in names}
 
 
 def build(choices: Choices, bench: Bench) -> None:
@@ -103,19 +106,40 @@ def _plain_pipeline(choices: Choices, bench: Bench) -> Any:
     return pipe
 
 
-def _shell(component: Component, folder: str) -> Any:
-    """Return a component of the right class and configuration without weights."""
+def _shell(component: Component, card: ModelCard) -> Any:
+    """Return a component of the right class and configuration without weights.
+
+    What lies directly in it is real: pipelines read that by themselves, as LTX does the mean of its VAE's latents.
+    """
     import torch
+    from accelerate import init_empty_weights
 
     kind = getattr(importlib.import_module(component.library), component.class_name)
+    place = Path(component.folder or Path(card.folder) / component.name)
     if component.library == "diffusers":
-        config = kind.load_config(component.folder or Path(folder) / component.name, local_files_only=True)
-        build_from = kind.from_config
+        config, build_from = kind.load_config(place, local_files_only=True), kind.from_config
     else:
-        config = kind.config_class.from_pretrained(folder, subfolder=component.name, local_files_only=True)
-        build_from = kind
+        config, build_from = kind.config_class.from_pretrained(place, local_files_only=True), kind
     with torch.device("meta"):
-        return build_from(config)
+        shell = build_from(config)
+    if own := [name for name, _ in shell.named_buffers(recurse=False)]:
+        with init_empty_weights():  # which makes buffers as they are constructed
+            made = dict(build_from(config).named_buffers(recurse=False))
+        made |= _stored(place, own) if card.weights == "files" else {}
+        for name in own:
+            setattr(shell, name, made[name])
+    return shell
+
+
+def _stored(folder: Path, names: Sequence[str]) -> dict[str, Any]:
+    """Return those of these tensors that a component's files have."""
+    from safetensors import safe_open
+
+    found: dict[str, Any] = {}
+    for file in weight_files(folder):
+        with safe_open(file, framework="pt") as tensors:
+            found |= {name: tensors.get_tensor(name) for name in {*names} & {*tensors.keys()}}
+    return found
 
 
 __all__ = ["apply", "build", "loads"]
