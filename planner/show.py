@@ -27,6 +27,9 @@ class Part(Value):
 class Shown(Value):
     """A model for people. `hub` is empty where it is a folder alone, `licence` where nobody said.
 
+    `file` is a single file, empty for all other models; `like` is what of the catalogue it is laid out like, and
+    `elsewhere` are the parts that it lacks and takes from there.
+
     `weights_here` says whether it can run on this machine now; without weights, parameters and bytes are those of the
     files that are downloaded. `denoiser` is empty where autotune knows none.
     """
@@ -43,6 +46,9 @@ class Shown(Value):
     denoiser: Literal["UNet", "DiT", ""]
     parts: tuple[Part, ...]
     workload: Workload
+    file: str = ""
+    like: str = ""
+    elsewhere: tuple[str, ...] = ()
 
     @property
     def bytes(self) -> int:
@@ -77,6 +83,9 @@ def show(text: str) -> Shown:
             for each in card.components
         ),
         workload=model.workload,
+        file=str(model.file.header.file) if model.file else "",
+        like=model.file.like if model.file else "",
+        elsewhere=model.file.elsewhere if model.file else (),
     )
 
 

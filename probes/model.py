@@ -238,7 +238,7 @@ def tensors_of(card: ModelCard, component: str) -> dict[str, Tensor]:
 @cache
 def _tensors(folder: Path, component: str, _revision: str) -> dict[str, Tensor]:
     with readable(folder):
-        headers = [json.loads(_safetensors_header(file)) for file in weight_files(folder / component)]
+        headers = [json.loads(safetensors_header(file)) for file in weight_files(folder / component)]
     return {
         name: Tensor(tensor["dtype"], tuple(tensor["shape"]))
         for header in headers
@@ -271,7 +271,7 @@ def _pipeline_modules() -> frozenset[str]:
     return frozenset(file.parent.name for file in folders)
 
 
-def _safetensors_header(file: Path) -> bytes:
+def safetensors_header(file: Path) -> bytes:
     """Return the JSON header: 8 bytes of length, little-endian, then the header itself."""
     with file.open("rb") as stream:
         first = stream.read(8)
@@ -285,13 +285,13 @@ def _safetensors_header(file: Path) -> bytes:
 def safetensors_shapes(file: Path) -> dict[str, list[int]]:
     """Return the shape of each tensor in a safetensors file. Raises ModelError where it is none, or cut short."""
     _safetensors_size(file)
-    header = json.loads(_safetensors_header(file))
+    header = json.loads(safetensors_header(file))
     return {name: tensor["shape"] for name, tensor in header.items() if name != "__metadata__"}
 
 
 def _safetensors_size(file: Path) -> tuple[int, int]:
     """Return the number of parameters and of bytes that the header of a safetensors file declares."""
-    header = _safetensors_header(file)
+    header = safetensors_header(file)
     try:
         parameters, size = _declared(json.loads(header))
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -339,7 +339,7 @@ def revision_of(folder: Path) -> str:
             digest = hashlib.sha256()
             with file.open("rb") as stream:
                 if file.suffix == ".safetensors":
-                    digest.update(_safetensors_header(file))
+                    digest.update(safetensors_header(file))
                     stream.seek(max(0, file.stat().st_size - 2**20))
                 digest.update(stream.read())
             facts.append([file.relative_to(folder).as_posix(), file.stat().st_size, digest.hexdigest()])

@@ -1,8 +1,8 @@
-"""From what a user types to a model: short names, folders in diffusers format, and repositories of the hub."""
+"""From what a user types to a model: short names, folders in diffusers format, files, and repositories of the hub."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from pathlib import Path
 
@@ -12,12 +12,15 @@ from ...probes.classes import abilities
 from ...probes.model import ModelCard, Weights, read_model
 from ...search.limits import nearest
 from ...search.workload import Workload
+from ..checkpoint.header import is_checkpoint
+from ..checkpoint.place import origin_of
 from ..hub.cache import with_weights
 from ..hub.fetch import find
 from ..hub.names import HubName, parse_name
 from ..prompts import shipped_prompts
 from .configurations import card_without_weights, shipped_files
 from .entries import SHAPES, Entry, entries
+from .single_file import SingleFile, single_file
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,8 @@ class Model:
     """A model that can be tuned, with what is asked of it unless the user says otherwise.
 
     scorer: the folder of the CLIPModel that judges its images, None where there is none.
-    budget_s: how long a search may take by default. entry: what the catalogue says of it, None for a folder.
+    budget_s: how long a search may take by default. entry: what the catalogue says of it, None for a folder or
+    a file. file: the file that it is in, None for all others.
     """
 
     card: ModelCard
@@ -35,13 +39,14 @@ class Model:
     scorer: Path | None
     budget_s: float
     entry: Entry | None = None
+    file: SingleFile | None = None
 
 
 VIDEO_FRAMES = 17  # a second, nearly: what a video model is asked for unless the user says otherwise
 
 
 def find_model(text: str, weights: Weights = "files") -> Model:
-    """Return the model that a user means: a short name, a folder, or `org/name[@revision]` at the hub.
+    """Return the model that a user means: a short name, a folder, a file, or `org/name[@revision]` at the hub.
 
     weights: `files` takes what is on this machine; where that has none of a named model, its card has `weights="none"`,
     and what it would be with them: everything but running it works. `none` and `random` do not ask for any, and nothing
@@ -55,6 +60,8 @@ def find_model(text: str, weights: Weights = "files") -> Model:
     if text in known:
         return _named(text, known[text], weights)
     folder = _existing(text)
+    if folder and is_checkpoint(folder):
+        return _in_file(single_file(folder), weights)
     if folder:
         return _local(read_model(folder, weights=weights))
     at_hub = parse_name(text)
@@ -62,7 +69,7 @@ def find_model(text: str, weights: Weights = "files") -> Model:
         return _local(find(at_hub, weights))
     near = get_close_matches(text.lower(), known, n=3, cutoff=0.5)
     hint = f"Did you mean {' or '.join(near)}?" if near else f"Known names: {', '.join(known)}."
-    msg = f"There is no model {text!r}. {hint} A folder in diffusers format can be given by its path."
+    msg = f"There is no model {text!r}. {hint} A folder in diffusers format, or a file, can be given by its path."
     raise ModelError(msg)
 
 
@@ -88,7 +95,8 @@ def named_at_hub(text: str) -> HubName:
 
 def asked_as(card: ModelCard) -> str:
     """Return the text by which `find_model` finds the model again, wherever it is asked."""
-    return card.name if card.name in entries() or parse_name(card.name) else card.folder
+    named = card.name in entries() or parse_name(card.name)
+    return card.name if named else origin_of(Path(card.folder)) or card.folder
 
 
 def _existing(text: str) -> Path | None:
@@ -141,6 +149,12 @@ def _local(card: ModelCard, entry: Entry | None = None) -> Model:
         budget_s=1200,
         entry=entry,
     )
+
+
+def _in_file(file: SingleFile, weights: Weights) -> Model:
+    """Return the model in a file; what is asked of it by default is asked of the one that it is laid out like."""
+    model = _local(file.card(weights), file.entry)
+    return replace(model, entry=None, file=file)
 
 
 def _usual(card: ModelCard) -> Workload:

@@ -134,17 +134,23 @@ def compositions(card: ModelCard) -> dict[str, Composition]:
 
     Raises ModelError where the installed libraries cannot build it.
     """
-    if _ships(card):
-        return {part.name: shipped_composition(card.name, part.name) for part in card.components}
+    name = _shipped_name(card)
+    if name:
+        return {part.name: shipped_composition(name, part.name) for part in card.components}
     return compositions_of(card, cache_dir(make=False) / "compositions")
 
 
 def shipped_demands(card: ModelCard) -> tuple[Demand, ...]:
     """Return what the parts of a model take while they compute, as it ships; empty where nothing does."""
-    file = HERE / "demands" / f"{card.name}.json"
-    return parsed_demands(json.loads(file.read_text(encoding="utf-8"))) if _ships(card) and file.is_file() else ()
+    name = _shipped_name(card)
+    file = HERE / "demands" / f"{name}.json"
+    return parsed_demands(json.loads(file.read_text(encoding="utf-8"))) if name and file.is_file() else ()
 
 
-def _ships(card: ModelCard) -> bool:
-    """Return whether a card is made of configurations that ship."""
-    return Path(card.folder) in (_place(card.name).resolve(), shapes.WEIGHTS.resolve())
+def _shipped_name(card: ModelCard) -> str:
+    """Return whose configurations, of those that ship, a card is made of; empty where it is made of others."""
+    folder = Path(card.folder)
+    if folder == shapes.WEIGHTS.resolve():
+        return "shapes"
+    name = folder.name.rpartition("-")[0]
+    return name if name and written(name) and folder == _place(name).resolve() else ""

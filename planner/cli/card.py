@@ -22,6 +22,8 @@ def print_card(shown: Shown) -> None:
         about.add_row("hub", f"{shown.hub}{', gated' if shown.gated else ''}")
     if shown.licence:
         about.add_row("licence", shown.licence)
+    if shown.like:
+        about.add_row("laid out as", _said_like(shown))
     about.add_row("weights", _said_weights(shown))
     about.add_row("workload", str(shown.workload))
     about.add_row("revision", shown.revision)
@@ -44,9 +46,19 @@ def _said_kind(shown: Shown) -> str:
     return f" with a {shown.denoiser}" if shown.denoiser else ""
 
 
+def _said_like(shown: Shown) -> str:
+    return f"{shown.like}, whose {_listed(shown.elsewhere)} it takes" if shown.elsewhere else shown.like
+
+
+def _listed(names: tuple[str, ...]) -> str:
+    return " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+
+
 def _said_weights(shown: Shown) -> str:
     if shown.weights_here:
         return f"{said_bytes(shown.bytes)} in {shown.folder}"
+    if shown.file:
+        return f"{shown.file}, which is not unpacked yet"
     return f"not here; {said_bytes(shown.bytes)} to download"
 
 

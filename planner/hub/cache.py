@@ -60,10 +60,11 @@ def remember(root: Path, name: HubName, commit: str) -> None:
 def with_weights(name: HubName) -> Path | None:
     """Return the snapshot of a revision in the shared cache if every component's weights are in it; else None."""
     folder = snapshot(shared_cache(), name)
-    return folder if folder and _is_complete(folder) else None
+    return folder if folder and is_complete(folder) else None
 
 
-def _is_complete(folder: Path) -> bool:
+def is_complete(folder: Path) -> bool:
+    """Return whether every component's weights are in a folder, those that are linked too."""
     try:
         card = read_model(folder, weights="none")
     except ModelError:

@@ -54,8 +54,8 @@ def test_a_name_of_the_hub_is_asked_for_there() -> None:
 
 
 def test_a_file_is_no_folder(tmp_path: Path) -> None:
-    (tmp_path / "model.safetensors").write_bytes(b"")
-    assert "is not a diffusers model folder" in refused(str(tmp_path / "model.safetensors"))
+    (tmp_path / "model.txt").write_bytes(b"")
+    assert "is not a diffusers model folder" in refused(str(tmp_path / "model.txt"))
 
 
 def test_a_folder_without_a_model_is_no_model(tmp_path: Path) -> None:
