@@ -17,6 +17,7 @@ from ..search.recipe import UNMODIFIED
 from ..store.places import cache_dir
 from .added import additions_of
 from .catalogue import Model, find_model
+from .catalogue.unpacking import have_unpacked
 from .catalogue.weights import require_weights
 from .choose import Answer, Wish, said_environment, wish_of
 from .client import plan
@@ -78,7 +79,8 @@ def load(
 ) -> TunedPipeline:
     """Return the model's pipeline with the best plan for now applied; without a plan, the unmodified one and a warning.
 
-    model: a short name, a folder in diffusers format, or a repository of the hub whose weights were fetched.
+    model: a short name, a folder in diffusers format, a file of weights, which is unpacked first where it was not, or a
+    repository of the hub whose weights were fetched.
     max_memory_bytes: take no more than this, even if more is free.
     lora: adapters, each `PATH` or `PATH:SCALE`: they are in the pipeline with and without a plan, and only a plan that
     was tuned with the same is applied.
@@ -88,6 +90,7 @@ def load(
     Raises ModelError if there is no such model or adapter or its weights are not here, UsageError if a part of the
     workload cannot be meant, and TechniqueMissingError where there are adapters and no peft.
     """
+    have_unpacked(model)
     found = find_model(model)
     require_weights(found.card)
     wish = wish_of(**workload)

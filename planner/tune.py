@@ -31,6 +31,7 @@ from .added import additions_of, named_variants
 from .carried import carried_over
 from .catalogue import find_model, hub_name
 from .catalogue.configurations import sized
+from .catalogue.unpacking import have_unpacked
 from .catalogue.weights import require_weights
 from .crowded import Foresight
 from .experience import experience_of
@@ -113,8 +114,17 @@ class Fetching:
 
 
 @dataclass(frozen=True)
+class Unpacking:
+    """A file is being unpacked; this comes as early, and again and again."""
+
+    model: str
+    done_bytes: int
+    total_bytes: int
+
+
+@dataclass(frozen=True)
 class Prepared:
-    """The first event but for that: what will be searched, and what an earlier run has left."""
+    """The first event but for those: what will be searched, and what an earlier run has left."""
 
     task: Task
     space: Space
@@ -129,7 +139,7 @@ class Racing:
     recipes: tuple[Recipe, ...]
 
 
-Event = Fetching | Prepared | Recipe | Trial | Racing
+Event = Fetching | Unpacking | Prepared | Recipe | Trial | Racing
 """What happens on the way: a Recipe is about to be tried, a Trial has ended."""
 
 
@@ -198,6 +208,8 @@ def tune(request: Request | str, on_event: Callable[[Event], None] = lambda _: N
     request = Request(model=request) if isinstance(request, str) else request
     if request.weights == "hub":
         _have_weights(request.model, on_event)
+    if request.weights != "random":
+        have_unpacked(request.model, lambda done, total: on_event(Unpacking(request.model, done, total)))
     started = time.monotonic()
     task, budget_s = task_of(request, probe())
     require_weights(task.card, task.machine)

@@ -28,16 +28,21 @@ def built(folder: Path, library: str, class_name: str) -> dict[str, Any]:
 
     Empty where the class is no model: a tokenizer, a scheduler.
     """
+    module = on_meta(folder, library, class_name)
+    return {"layers": list(layers(module)), "blocks": list(blocks(module))} if module else {"layers": [], "blocks": []}
+
+
+def on_meta(folder: Path, library: str, class_name: str) -> Any:
+    """Return a module of that class and configuration whose tensors are nowhere; None where the class is no model."""
     os.environ["HF_HUB_OFFLINE"] = "1"  # a configuration may name kernels of the hub
     import torch
 
     found = getattr(import_module(library), class_name)
     if not isinstance(found, type) or not issubclass(found, torch.nn.Module):
-        return {"layers": [], "blocks": []}
+        return None
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     with torch.device("meta"):
-        module = _made(found, {key: value for key, value in config.items() if key not in _NOT_SHAPE})
-    return {"layers": list(layers(module)), "blocks": list(blocks(module))}
+        return _made(found, {key: value for key, value in config.items() if key not in _NOT_SHAPE})
 
 
 _NOT_SHAPE = {"quantization_config", "auto_map", "_attn_implementation", "attn_implementation", "torch_dtype", "dtype"}

@@ -49,7 +49,7 @@ def parts_in(tensors: Mapping[str, Tensor], components: Iterable[Component]) -> 
 def _prefixes(component: Component, tensors: Mapping[str, Tensor]) -> tuple[str, ...]:
     if component.name in DENOISERS:
         return (PREFIX,) if any(name.startswith(PREFIX) for name in tensors) else ("",)
-    if component.class_name.startswith("T5"):
+    if component.class_name == "T5EncoderModel":
         return (T5,)
     return PREFIXES.get(component.name, ())
 

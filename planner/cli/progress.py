@@ -13,7 +13,7 @@ from ...search.baseline import baseline_of
 from ...search.measured import Trial
 from ...search.recipe import Recipe
 from ..choose import said_bytes
-from ..tune import Fetching, Prepared, Racing
+from ..tune import Fetching, Prepared, Racing, Unpacking
 from .amounts import said_ms, said_s
 
 if TYPE_CHECKING:
@@ -78,8 +78,8 @@ class Tale:
 
     def tell(self, event: Event) -> list[str]:
         """Take an event in, and return the lines that say it."""
-        if isinstance(event, Fetching):
-            return self._fetching(event)
+        if isinstance(event, Fetching | Unpacking):
+            return self._waiting(event, "Fetching" if isinstance(event, Fetching) else "Unpacking")
         if isinstance(event, Prepared):
             return self._prepared(event)
         if isinstance(event, Trial):
@@ -99,10 +99,11 @@ class Tale:
         left_s = max(0.0, self.budget_s - (time.monotonic() - self.started))
         return f"{self.trying}{self._best()}, at most {said_s(left_s)} left"
 
-    def _fetching(self, event: Fetching) -> list[str]:
-        first, self.fetching, self.started = not self.fetching, True, time.monotonic()
-        self.trying = f"Fetching {event.model}: {said_bytes(event.done_bytes)} of {said_bytes(event.total_bytes)}"
-        return [f"Fetching {event.model}: {said_bytes(event.total_bytes)}"] if first else []
+    def _waiting(self, event: Fetching | Unpacking, doing: str) -> list[str]:
+        first = not self.trying.startswith(f"{doing} ")
+        self.fetching, self.started = True, time.monotonic()
+        self.trying = f"{doing} {event.model}: {said_bytes(event.done_bytes)} of {said_bytes(event.total_bytes)}"
+        return [f"{doing} {event.model}: {said_bytes(event.total_bytes)}"] if first else []
 
     def _prepared(self, event: Prepared) -> list[str]:
         self.fetching, self.trying = False, "Looking at the machine" if self.fetching else self.trying
@@ -153,6 +154,8 @@ def say_done(result: Result) -> None:
 def _say_json(event: Event) -> None:
     if isinstance(event, Fetching):
         _print_json("fetch", model=event.model, done_bytes=event.done_bytes, total_bytes=event.total_bytes)
+    elif isinstance(event, Unpacking):
+        _print_json("unpack", model=event.model, done_bytes=event.done_bytes, total_bytes=event.total_bytes)
     elif isinstance(event, Prepared):
         _print_json(
             "prepared",

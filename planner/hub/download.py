@@ -19,10 +19,11 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from ...errors import AutotuneError, ModelError
 from ...probes.model import INDEX, read_model
+from ..apart import channel, say
 from ..choose import said_bytes
 from .cache import COMMIT, descriptions, remember, shared_cache, storage
 from .listing import File, parts_of, refuse_own_code, refuse_unusable, small_files, weight_files
@@ -36,9 +37,7 @@ CHUNK_BYTES = 2**20  # what is lost at most when a line is cut; the client's own
 
 def main(what: str, repo: str, revision: str) -> None:
     """Do what is asked, and say what came of it."""
-    output = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what libraries print is no answer
-    threading.Thread(target=_leave_when_left, daemon=True).start()
+    output = channel()
     name = HubName(repo, revision)
     try:
         answer = {"folder": str(_fetched(name, output) if what == "fetch" else _Commit(name).description())}
@@ -46,18 +45,8 @@ def main(what: str, repo: str, revision: str) -> None:
         answer = {"refused": str(error)}
     except Exception as error:  # noqa: BLE001 - whatever a library raises becomes a sentence
         answer = {"refused": sentence_for(error, name)}
-    _say(output, answer)
+    say(output, answer)
     os._exit(0)  # threads may still wait for a server
-
-
-def _leave_when_left() -> None:
-    sys.stdin.buffer.read()
-    os._exit(1)
-
-
-def _say(output: IO[str], answer: dict[str, Any]) -> None:
-    output.write(json.dumps(answer) + "\n")
-    output.flush()
 
 
 class _Commit:
@@ -166,7 +155,7 @@ def _tell(commit: _Commit, files: list[File], output: IO[str], done: threading.E
     total_bytes = sum(file.size_bytes for file in files)
     while True:
         last = done.wait(TELL_EVERY_S)
-        _say(output, {"bytes": sum(map(commit.here_bytes, files)), "of": total_bytes})
+        say(output, {"bytes": sum(map(commit.here_bytes, files)), "of": total_bytes})
         if last:
             return
 

@@ -2,23 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import os
-import signal
-import subprocess
-import sys
-from collections.abc import Callable
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ...errors import ModelError
 from ...probes.model import ModelCard, Weights, read_model
+from ..apart import OnProgress, ignore_progress, work_apart
 from .cache import descriptions, snapshot, with_weights
 from .names import MAIN, HubName
-
-OnProgress = Callable[[int, int], None]
-"""Hears how many bytes are here, and of how many."""
 
 
 def describe(repo: str, revision: str = MAIN) -> Path:
@@ -30,7 +20,7 @@ def describe(repo: str, revision: str = MAIN) -> Path:
     return Path(_ask("describe", repo, revision)["folder"])
 
 
-def fetch(repo: str, revision: str = MAIN, on_progress: OnProgress = lambda _done, _total: None) -> Path:
+def fetch(repo: str, revision: str = MAIN, on_progress: OnProgress = ignore_progress) -> Path:
     """Return the snapshot of a repository in the Hugging Face cache, fetching what is missing of it.
 
     It has what a pipeline is made of and nothing else: configurations, files of tokenizers, and safetensors without a
@@ -53,45 +43,7 @@ def find(name: HubName, weights: Weights = "files") -> ModelCard:
     return read_model(described, str(name), "none" if weights == "files" else weights)
 
 
-def _ask(what: str, repo: str, revision: str, on_progress: OnProgress = lambda _done, _total: None) -> dict[str, Any]:
+def _ask(what: str, repo: str, revision: str, on_progress: OnProgress = ignore_progress) -> dict[str, Any]:
     """Return the last answer of the process that asks the hub. Raises ModelError with the sentence that it found."""
-    process = subprocess.Popen(
-        [sys.executable, "-P", "-m", f"{__package__}.download", what, repo, revision],
-        stdin=subprocess.PIPE,  # it ends itself when this is closed, as it is when we are killed
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env=_environment(),
-        start_new_session=True,
-    )
-    answer: dict[str, Any] = {}
-    with process:
-        try:
-            for line in process.stdout or ():
-                answer = json.loads(line)
-                if "of" in answer:
-                    on_progress(answer["bytes"], answer["of"])
-        except BaseException:
-            _kill(process)
-            raise
-    if "refused" in answer:
-        raise ModelError(answer["refused"])
-    if "folder" not in answer:
-        msg = f"{repo} could not be had from the hub: the process that asks it ended (status {process.returncode})."
-        raise ModelError(msg)
-    return answer
-
-
-def _kill(process: subprocess.Popen[bytes]) -> None:
-    """End the process and whatever it has started."""
-    with suppress(ProcessLookupError, PermissionError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def _environment() -> dict[str, str]:
-    """Return the environment of the process: the user's own, as token and proxy are the client's business."""
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-    }
+    failed = f"{repo} could not be had from the hub: the process that asks it ended"
+    return work_apart(f"{__package__}.download", [what, repo, revision], on_progress, failed)

@@ -1,0 +1,283 @@
+"""A file is unpacked once into a folder, whose pipeline makes the images that the file's own would."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import replace
+from math import prod
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from autotune.errors import ModelError
+from autotune.planner.catalogue import asked_as, find_model, unpacking
+from autotune.planner.catalogue.unpacking import have_unpacked
+from autotune.planner.checkpoint.convert import converted
+from autotune.planner.checkpoint.unpack import Job
+from autotune.planner.checkpoint.unpack import _unpack as unpack_part
+from autotune.store.places import config_dir
+
+from .. import original_layout as original
+from ..search.small import ARCHITECTURE_OF, Small, bench_of
+from .test_single_file import denoiser as full_size
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def weights(folder: Path) -> dict[str, Any]:
+    from safetensors.torch import load_file
+
+    [file] = folder.glob("*.safetensors")
+    return dict(load_file(file))
+
+
+def weights_in(file: Path) -> dict[str, Any]:
+    from safetensors.torch import load
+
+    return dict(load(file.read_bytes()))
+
+
+def unet_of(folder: Path) -> dict[str, Any]:
+    return original.with_upsamplers(original.unet(weights(folder / "unet"), layers=1))
+
+
+def sd_file(folder: Path, file: Path) -> Path:
+    """Write what Civitai would have of a small SD pipeline."""
+    return save(
+        file,
+        original.below(original.DENOISER, unet_of(folder)),
+        original.below("first_stage_model.", original.vae(weights(folder / "vae"), levels=2)),
+        original.below("cond_stage_model.transformer.", original.clip(weights(folder / "text_encoder"))),
+    )
+
+
+def sdxl_file(folder: Path, file: Path) -> Path:
+    return save(
+        file,
+        original.below(original.DENOISER, unet_of(folder)),
+        original.below("first_stage_model.", original.vae(weights(folder / "vae"), levels=2)),
+        original.below("conditioner.embedders.0.transformer.", original.clip(weights(folder / "text_encoder"))),
+        original.below("conditioner.embedders.1.model.", original.open_clip(weights(folder / "text_encoder_2"))),
+    )
+
+
+def sd3_file(folder: Path, file: Path) -> Path:
+    return save(
+        file,
+        original.below(original.DENOISER, original.sd3(weights(folder / "transformer"))),
+        original.below("first_stage_model.", original.vae(weights(folder / "vae"), levels=2)),
+        original.below("text_encoders.clip_l.transformer.", original.clip(weights(folder / "text_encoder"))),
+        original.below("text_encoders.clip_g.transformer.", original.clip(weights(folder / "text_encoder_2"))),
+        original.below("text_encoders.t5xxl.transformer.", weights(folder / "text_encoder_3")),
+    )
+
+
+FILES = {"sd": sd_file, "sdxl": sdxl_file, "sd3": sd3_file}
+
+
+def save(file: Path, *parts: Mapping[str, Any]) -> Path:
+    from safetensors.torch import save_file
+
+    save_file({name: tensor.contiguous() for part in parts for name, tensor in part.items()}, file)
+    return file
+
+
+pytestmark = pytest.mark.filterwarnings("ignore")  # libraries about the configurations of small pipelines
+
+
+def add_to_catalogue(**folders: Path) -> None:
+    lines = [f"[{name}]\nfolder = '{folder}'\n" for name, folder in folders.items()]
+    (config_dir() / "models.toml").write_text("".join(lines), encoding="utf-8")
+
+
+def without_weights(folder: Path) -> Path:
+    """Take the weights out of a folder: what comes of it then comes from elsewhere."""
+    for file in folder.rglob("*.safetensors"):
+        file.unlink()
+    return folder
+
+
+def small(name: str, folder: Path) -> Small:
+    bench = bench_of(ARCHITECTURE_OF[name], folder)
+    return Small(None, bench)  # type: ignore[arg-type]  # nothing here asks which knobs are open
+
+
+@pytest.fixture
+def here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Let the work be done in this process, and return the list of how many bytes it has said to have written."""
+    said: list[int] = []
+
+    def work(_module: str, arguments: list[str], _on_progress: Any, _failed: str) -> dict[str, str]:
+        job = Job.model_validate_json(arguments[0])
+        said.extend(size for part in job.parts for size in unpack_part(job, part))
+        return {"folder": job.target}
+
+    monkeypatch.setattr(unpacking, "work_apart", work)
+    return said
+
+
+def test_a_whole_pipeline_makes_the_images_of_the_folder(tmp_path: Path) -> None:
+    whole = small("sd", tmp_path)
+    before = whole.image()
+    file = sd_file(tmp_path / "model", tmp_path / "mine.safetensors")
+    add_to_catalogue(mine=without_weights(tmp_path / "model"))
+    heard: list[tuple[int, int]] = []
+
+    have_unpacked(str(file), lambda done, total: heard.append((done, total)))
+    card = find_model(str(file)).card
+    after = Small(whole.setting, replace(whole.bench, card=card)).image()
+
+    assert card.weights == "files"
+    assert card.name == "mine.safetensors"
+    assert not card.has("safety_checker")
+    np.testing.assert_allclose(after, before, atol=1e-5)  # where a tensor lies in memory changes the last bit
+    assert heard[-1][0] == heard[-1][1] > 0
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_every_tensor_arrives(name: str, tmp_path: Path, here: list[int]) -> None:
+    folder = ARCHITECTURE_OF[name].save(tmp_path / "model")
+    before = {part.name: weights(part) for part in folder.iterdir() if list(part.glob("*.safetensors"))}
+    file = FILES[name](folder, tmp_path / "mine.safetensors")
+    add_to_catalogue(mine=without_weights(folder))
+
+    have_unpacked(str(file))
+
+    place = Path(find_model(str(file)).card.folder)
+    assert sum(here) > 0
+    for part, tensors in before.items():
+        after = weights(place / part)
+        assert set(after) <= set(tensors), part
+        assert {*tensors} - {*after} <= {"encoder.embed_tokens.weight"}
+        for tensor in after:
+            assert tensors[tensor].equal(after[tensor]), tensor
+
+
+@pytest.fixture
+def denoiser_alone(tmp_path: Path) -> Path:
+    """Return a file of the UNet of a small pipeline, whose folder is in the catalogue with its weights."""
+    folder = ARCHITECTURE_OF["sd"].save(tmp_path / "model")
+    add_to_catalogue(mine=folder)
+    return save(tmp_path / "unet.safetensors", unet_of(folder))
+
+
+@pytest.mark.usefixtures("here")
+def test_what_a_file_lacks_is_linked_from_where_it_lies(denoiser_alone: Path) -> None:
+    have_unpacked(str(denoiser_alone))
+
+    place = Path(find_model(str(denoiser_alone)).card.folder)
+    assert (place / "vae" / "diffusion_pytorch_model.safetensors").is_symlink()
+    assert not (place / "unet" / "diffusion_pytorch_model.safetensors").is_symlink()
+
+
+def test_what_is_nowhere_is_named(denoiser_alone: Path, here: list[int], tmp_path: Path) -> None:
+    without_weights(tmp_path / "model" / "vae")
+
+    with pytest.raises(ModelError, match=r"unet alone, and vae of .* are not here: .*--weights random"):
+        have_unpacked(str(denoiser_alone))
+    assert not here
+
+
+@pytest.mark.usefixtures("here")
+def test_it_is_unpacked_again_when_what_it_took_has_gone(denoiser_alone: Path, tmp_path: Path) -> None:
+    have_unpacked(str(denoiser_alone))
+    without_weights(tmp_path / "model" / "vae")
+
+    assert find_model(str(denoiser_alone)).card.weights == "none"
+
+
+def test_the_second_time_nothing_is_done(denoiser_alone: Path, here: list[int]) -> None:
+    have_unpacked(str(denoiser_alone))
+    here.clear()
+    have_unpacked(str(denoiser_alone))
+
+    assert not here
+
+
+@pytest.mark.usefixtures("here")
+def test_a_file_that_has_changed_is_unpacked_anew_and_what_it_was_is_gone(denoiser_alone: Path) -> None:
+    have_unpacked(str(denoiser_alone))
+    before = find_model(str(denoiser_alone)).card
+    state = {name: tensor + 1 for name, tensor in weights_in(denoiser_alone).items()}
+    save(denoiser_alone, state)
+    assert find_model(str(denoiser_alone)).card.weights == "none"
+
+    have_unpacked(str(denoiser_alone))
+
+    after = find_model(str(denoiser_alone)).card
+    assert after.weights == "files"
+    assert after.revision != before.revision
+    assert not Path(before.folder).exists()
+
+
+@pytest.mark.usefixtures("here")
+def test_the_model_is_found_again_by_the_file(denoiser_alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    have_unpacked(str(denoiser_alone))
+    model = find_model(str(denoiser_alone))
+    monkeypatch.chdir("/")
+
+    assert asked_as(model.card) == str(denoiser_alone)
+    assert find_model(asked_as(model.card)) == model
+
+
+def test_what_is_interrupted_leaves_nothing(denoiser_alone: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stopped(*_: Any) -> dict[str, str]:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(unpacking, "work_apart", stopped)
+    place = find_model(str(denoiser_alone)).file
+    assert place
+    mine = place.place.parent.parent
+    left_by_another = mine / ".draft-dead"
+    left_by_another.mkdir(parents=True)
+
+    with pytest.raises(KeyboardInterrupt):
+        have_unpacked(str(denoiser_alone))
+    assert {file.name for file in mine.iterdir()} <= {".lock"}
+
+
+def test_free_disk_is_looked_at_first(denoiser_alone: Path, here: list[int], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+
+    with pytest.raises(ModelError, match=r"unet.safetensors needs .* when it is unpacked, and .* 0 MiB are free"):
+        have_unpacked(str(denoiser_alone))
+    assert not here
+
+
+def test_a_tensor_of_another_kind_is_said_and_not_left_out(denoiser_alone: Path) -> None:
+    """As where weights are in fp8 with scales beside them."""
+    import torch
+
+    save(denoiser_alone, weights_in(denoiser_alone), {"out.2.scale_weight": torch.ones(1)})
+
+    with pytest.raises(ModelError, match=r"cannot be unpacked: its UNet2DConditionModel has tensors that diffusers"):
+        have_unpacked(str(denoiser_alone))
+
+
+@pytest.mark.usefixtures("here")
+def test_numbers_of_8_bits_are_bf16_afterwards(denoiser_alone: Path) -> None:
+    import torch
+
+    small_numbers = {name: tensor.to(torch.float8_e4m3fn) for name, tensor in weights_in(denoiser_alone).items()}
+    save(denoiser_alone, small_numbers)
+    have_unpacked(str(denoiser_alone))
+
+    after = weights(Path(find_model(str(denoiser_alone)).card.folder) / "unet")
+    assert {tensor.dtype for tensor in after.values()} == {torch.bfloat16}
+    first = small_numbers["input_blocks.0.0.weight"].to(torch.bfloat16)
+    assert after["conv_in.weight"].equal(first)
+
+
+@pytest.mark.parametrize("name", ["sd15", "sd21", "sdxl", "sd35-medium", "sd35-large", "flux-dev", "flux-schnell"])
+def test_full_sizes_are_what_the_classes_are_made_of(name: str) -> None:
+    card = find_model(name, "none").card
+    part = Path(card.folder) / card.denoiser.name
+
+    found = converted(part, "diffusers", card.denoiser.class_name, "", dict(full_size(name)))
+
+    assert sum(prod(shape) for _, shape in found.values()) == card.denoiser.parameters
+    assert all(tuple(tensor.shape) == shape or tensor.numel() == prod(shape) for tensor, shape in found.values())
