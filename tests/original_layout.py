@@ -242,3 +242,44 @@ def write_header(file: Path, state: Mapping[str, Any]) -> Path:
     with file.open("r+b") as stream:
         stream.truncate(8 + len(text) + end)
     return file
+
+
+def write_gguf_header(file: Path, state: Mapping[str, Any], kind: str = "Q4_K") -> Path:
+    """Write what stands before the numbers in a GGUF file, as city96's tools do, and holes in their place."""
+    import gguf
+    import numpy as np
+
+    writer, end_bytes = gguf.GGUFWriter(file, "flux"), 0
+    for name, tensor in state.items():
+        blocks = tensor.ndim == 2 and tensor.shape[-1] % gguf.QK_K == 0
+        format_ = gguf.GGMLQuantizationType[kind if blocks else "F32"]
+        numbers, block_bytes = gguf.GGML_QUANT_SIZES[format_]
+        size_bytes = tensor.numel() // numbers * block_bytes
+        writer.add_tensor_info(name, tuple(tensor.shape), np.dtype(np.float32), size_bytes, raw_dtype=format_)
+        end_bytes += -(-size_bytes // 32) * 32
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_ti_data_to_file()
+    writer.close()
+    with file.open("r+b") as stream:
+        begin_bytes = -(-stream.seek(0, 2) // 32) * 32
+        stream.truncate(begin_bytes + end_bytes)
+    return file
+
+
+def write_gguf(file: Path, state: Mapping[str, Any], kind: str = "Q8_0") -> Path:
+    """Write a GGUF file: matrices whose rows blocks fill in these blocks, all else as fp16, which they must be."""
+    import gguf
+
+    writer = gguf.GGUFWriter(file, "sd3")
+    for name, tensor in state.items():
+        if tensor.ndim == 2 and tensor.shape[-1] % 32 == 0:
+            format_ = gguf.GGMLQuantizationType[kind]
+            writer.add_tensor(name, gguf.quants.quantize(tensor.float().numpy(), format_), raw_dtype=format_)
+        else:
+            writer.add_tensor(name, tensor.contiguous().half().numpy())
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    return file

@@ -73,6 +73,7 @@ _DENOISERS: dict[str, Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
 def _text_encoder(prefix: str, state: dict[str, Any], config: Any, wanted: Mapping[str, Any]) -> dict[str, Any]:
     import torch
 
+    found: dict[str, Any]
     if prefix in OPEN_CLIP:
         shape = SimpleNamespace(config=SimpleNamespace(hidden_size=config.hidden_size))
         found = _utils().convert_open_clip_checkpoint(shape, state, prefix)

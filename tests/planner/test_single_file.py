@@ -68,6 +68,20 @@ def test_a_denoiser_of_full_size_is_recognised(name: str, parameters: int | None
     assert model.card.denoiser.bytes == 2 * model.card.denoiser.parameters
 
 
+@pytest.mark.parametrize("name", ["flux-dev", "sd35-medium"])
+def test_a_quantized_denoiser_is_recognised(name: str, tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="needs the extra gguf")
+    model = find_model(str(original.write_gguf_header(tmp_path / "model-Q4_K_S.gguf", denoiser(name))))
+
+    assert model.file
+    assert model.file.like == name
+    assert model.card.name == "model-Q4_K_S.gguf"
+    numbers = model.card.denoiser.parameters
+    assert numbers == find_model(name, "none").card.denoiser.parameters
+    assert 2 * numbers <= model.card.denoiser.bytes < 2.1 * numbers  # as bf16, but for what is small
+    assert model.file.header.size_bytes < 0.65 * numbers
+
+
 @pytest.mark.parametrize(
     ("file_name", "like"),
     [
@@ -118,6 +132,14 @@ def test_a_file_that_is_no_model_is_said_to_be_none(tmp_path: Path) -> None:
     write_weights(tmp_path / "lora.safetensors", (2, 3))
 
     assert "lora.safetensors is not recognised" in refused(tmp_path / "lora.safetensors")
+
+
+@pytest.mark.parametrize("content", [b"", b"GGUF", b"GGUF\x03\0\0\0" + b"\xff" * 64, b"x" * 100])
+def test_what_is_no_gguf_is_refused(content: bytes, tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="needs the extra gguf")
+    (tmp_path / "model.gguf").write_bytes(content)
+
+    assert "is not a GGUF file, or is cut short" in refused(tmp_path / "model.gguf")
 
 
 def test_a_file_that_is_cut_short_is_refused(tmp_path: Path) -> None:

@@ -272,6 +272,26 @@ def test_numbers_of_8_bits_are_bf16_afterwards(denoiser_alone: Path) -> None:
     assert after["conv_in.weight"].equal(first)
 
 
+@pytest.mark.usefixtures("here")
+@pytest.mark.parametrize("kind", ["Q8_0", "Q4_0"])
+def test_blocks_of_gguf_are_expanded(kind: str, tmp_path: Path) -> None:
+    gguf = pytest.importorskip("gguf", reason="needs the extra gguf")
+    folder = ARCHITECTURE_OF["sd3"].save(tmp_path / "model")
+    add_to_catalogue(mine=folder)
+    before = weights(folder / "transformer")
+    file = original.write_gguf(tmp_path / f"mine-{kind}.gguf", original.sd3(before), kind)
+
+    have_unpacked(str(file))
+
+    after = weights(Path(find_model(str(file)).card.folder) / "transformer")
+    name = "transformer_blocks.0.attn.to_k.weight"
+    format_ = gguf.GGMLQuantizationType[kind]
+    blocks = gguf.quants.dequantize(gguf.quants.quantize(before[name].numpy(), format_), format_)
+    np.testing.assert_allclose(after[name].float().numpy(), blocks, rtol=2**-7)  # in bf16, as diffusers computes
+    assert {each: tensor.shape for each, tensor in after.items()} == {each: t.shape for each, t in before.items()}
+    assert str(after["pos_embed.proj.weight"].dtype) == "torch.float16"
+
+
 @pytest.mark.parametrize("name", ["sd15", "sd21", "sdxl", "sd35-medium", "sd35-large", "flux-dev", "flux-schnell"])
 def test_full_sizes_are_what_the_classes_are_made_of(name: str) -> None:
     card = find_model(name, "none").card
