@@ -31,7 +31,7 @@ from .added import additions_of, named_variants
 from .carried import carried_over
 from .catalogue import find_model, hub_name
 from .catalogue.configurations import sized
-from .catalogue.unpacking import have_unpacked
+from .catalogue.unpacking import have_parts, have_unpacked
 from .catalogue.weights import require_weights
 from .crowded import Foresight
 from .experience import experience_of
@@ -247,10 +247,12 @@ def tune(request: Request | str, on_event: Callable[[Event], None] = lambda _: N
 
 
 def _have_weights(model: str, on_event: Callable[[Event], None]) -> None:
-    """Fetch the weights of a model of the hub, unless they are here. Raises ModelError."""
+    """Fetch the weights of a model of the hub, or those that a file lacks, unless they are here. Raises ModelError."""
     name = hub_name(model)
     if name and not with_weights(name):
         fetch(*name, lambda done_bytes, total_bytes: on_event(Fetching(str(name), done_bytes, total_bytes)))
+    elif not name:
+        have_parts(model, lambda done_bytes, total_bytes: on_event(Fetching(model, done_bytes, total_bytes)))
 
 
 @dataclass

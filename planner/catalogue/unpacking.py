@@ -21,7 +21,7 @@ from ..checkpoint.source import is_model, source_of, take
 from ..checkpoint.unpack import Job, Packed
 from ..choose import said_bytes
 from ..hub.cache import descriptions, shared_cache, snapshot
-from ..hub.fetch import describe
+from ..hub.fetch import describe, fetch
 from ..hub.names import HubName
 from . import find_model
 
@@ -35,6 +35,13 @@ def have_unpacked(text: str, on_progress: OnProgress = ignore_progress) -> None:
     model = find_model(text)
     if model.file and model.card.weights == "none":
         unpack(model.file, on_progress)
+
+
+def have_parts(text: str, on_progress: OnProgress = ignore_progress) -> None:
+    """Fetch what a file lacks of the model that it is laid out like, where that is at the hub. Raises ModelError."""
+    model = find_model(text)
+    if model.file and model.card.weights == "none" and model.file.entry.hub and _missing(model.file):
+        fetch(*HubName(model.file.entry.hub), on_progress, without=(*model.file.inside, *OPTIONAL))
 
 
 def unpack(file: SingleFile, on_progress: OnProgress = ignore_progress) -> None:
@@ -105,8 +112,7 @@ def _refuse_without_space(file: SingleFile, folder: Path) -> None:
 
 def _sources(file: SingleFile) -> dict[str, Path]:
     """Return where each part lies that the file does not hold. Raises ModelError where one is not here."""
-    folders = _folders(file)
-    wanted = [part for part in file.base.components if part.name not in (*file.inside, *OPTIONAL)]
+    folders, wanted = _folders(file), _outside(file)
     found = {part.name: _found(part, folders) for part in wanted}
     without_weights = [part for part in wanted if found[part.name] is None and not is_model(part, folders)]
     if without_weights and file.entry.hub:
@@ -116,6 +122,15 @@ def _sources(file: SingleFile) -> dict[str, Path]:
     if missing:
         raise ModelError(_lacks(file, missing))
     return {name: source for name, source in found.items() if source}
+
+
+def _outside(file: SingleFile) -> list[Component]:
+    return [part for part in file.base.components if part.name not in (*file.inside, *OPTIONAL)]
+
+
+def _missing(file: SingleFile) -> bool:
+    folders = _folders(file)
+    return any(_found(part, folders) is None for part in _outside(file))
 
 
 def _found(part: Component, folders: list[Path]) -> Path | None:
@@ -140,10 +155,10 @@ def _described(file: SingleFile, part: Component) -> Path:
 
 
 def _lacks(file: SingleFile, missing: list[str]) -> str:
-    name = file.header.file.name
+    command = f"`autotune --model {file.header.file}"
     where = file.entry.hub or file.base.folder
-    way = f"`autotune fetch {file.like}` downloads them, " if file.entry.hub else ""
+    way = f"{command} --weights hub` downloads them, " if file.entry.hub else ""
     return (
-        f"{name} holds {' and '.join(file.inside)} alone, and {', '.join(missing)} of {where} are not here: {way}"
-        f"`autotune --model {name} --weights random` tunes latency and memory with made-up weights."
+        f"{file.header.file.name} holds {' and '.join(file.inside)} alone, and {', '.join(missing)} of {where} are not "
+        f"here: {way}{command} --weights random` tunes latency and memory with made-up weights."
     )

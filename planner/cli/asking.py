@@ -83,7 +83,7 @@ def _predict(model: str, wish: Wish, machine: Path | None, limit_bytes: int | No
 
 
 def estimate(  # noqa: PLR0913 - each is an option of the command
-    model: Annotated[str, typer.Argument(help="The model: a short name, a folder, or org/name at the hub.")],
+    model: Annotated[str, typer.Argument(help="The model: a short name, a folder, a file, or org/name at the hub.")],
     max_memory: Annotated[
         str, typer.Option("--max-memory", "--max-vram", help="Take no more than this, such as 8GiB.")
     ] = "",
@@ -109,7 +109,7 @@ def estimate(  # noqa: PLR0913 - each is an option of the command
 
 
 def explain(  # noqa: PLR0913 - each is an option of the command
-    model: Annotated[str, typer.Argument(help="The model: a short name or a folder.")],
+    model: Annotated[str, typer.Argument(help="The model: a short name, a folder or a file.")],
     turns: Annotated[
         list[str] | None,
         typer.Argument(metavar="KNOB=CHOICE", help="Ask of one recipe: compile=full precision=bf16."),
@@ -142,7 +142,7 @@ def explain(  # noqa: PLR0913 - each is an option of the command
 
 
 def show(
-    model: Annotated[str, typer.Argument(help="The model: a short name or a folder.")],
+    model: Annotated[str, typer.Argument(help="The model: a short name, a folder or a file.")],
     json_: Json = False,
 ) -> None:
     """Print what a model is made of, and if its weights are here."""

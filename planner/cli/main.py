@@ -73,8 +73,8 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
     model: Annotated[
         str,
         typer.Option(
-            help="What to tune: a short name (shapes, flux-dev), a folder in diffusers format, or org/name[@revision] "
-            "at the hub."
+            help="What to tune: a short name (shapes, flux-dev), a folder in diffusers format, a file (.safetensors, "
+            ".gguf), or org/name[@revision] at the hub."
         ),
     ] = "",
     budget: Annotated[

@@ -1,5 +1,7 @@
 """The process that asks the hub: `python -m autotune.planner.hub.download describe|fetch ORG/NAME REVISION`.
 
+Behind them stand the components whose weights are left out, if any.
+
 It says on its output in JSON lines how far it is, `{"bytes": 10, "of": 20}`, and last either `{"folder": ...}` or
 `{"refused": "a sentence"}`. It ends when its input is closed. The token is read and sent by huggingface_hub alone.
 
@@ -16,6 +18,7 @@ import shutil
 import sys
 import tempfile
 import threading
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -35,12 +38,12 @@ TELL_EVERY_S = 0.5
 CHUNK_BYTES = 2**20  # what is lost at most when a line is cut; the client's own is 10 MB
 
 
-def main(what: str, repo: str, revision: str) -> None:
+def main(what: str, repo: str, revision: str, *without: str) -> None:
     """Do what is asked, and say what came of it."""
     output = channel()
     name = HubName(repo, revision)
     try:
-        answer = {"folder": str(_fetched(name, output) if what == "fetch" else _Commit(name).description())}
+        answer = {"folder": str(_fetched(name, without, output) if what == "fetch" else _Commit(name).description())}
     except AutotuneError as error:
         answer = {"refused": str(error)}
     except Exception as error:  # noqa: BLE001 - whatever a library raises becomes a sentence
@@ -129,12 +132,12 @@ class _Commit:
         return min(max(parts), file.size_bytes)
 
 
-def _fetched(name: HubName, output: IO[str]) -> Path:
+def _fetched(name: HubName, without: Sequence[str], output: IO[str]) -> Path:
     """Return the snapshot with its weights, telling on the way how far it is."""
     commit = _Commit(name)
     description = commit.description()
     card = read_model(description, str(name), weights="none")
-    weights = weight_files(commit.files, card.components)
+    weights = weight_files(commit.files, [part for part in card.components if part.name not in without])
     _refuse_without_space(commit, weights)
     files = [*small_files(commit.files, [component.name for component in card.components]), *weights]
     done = threading.Event()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,14 +21,17 @@ def describe(repo: str, revision: str = MAIN) -> Path:
     return Path(_ask("describe", repo, revision)["folder"])
 
 
-def fetch(repo: str, revision: str = MAIN, on_progress: OnProgress = ignore_progress) -> Path:
+def fetch(
+    repo: str, revision: str = MAIN, on_progress: OnProgress = ignore_progress, without: Collection[str] = ()
+) -> Path:
     """Return the snapshot of a repository in the Hugging Face cache, fetching what is missing of it.
 
     It has what a pipeline is made of and nothing else: configurations, files of tokenizers, and safetensors without a
     variant, all of the commit that `revision` leads to now. What was fetched in part goes on from there.
+    without: components whose weights are left out.
     Raises ModelError as `describe` does, and where the disk has too little space.
     """
-    return Path(_ask("fetch", repo, revision, on_progress)["folder"])
+    return Path(_ask("fetch", repo, revision, on_progress, sorted(without))["folder"])
 
 
 def find(name: HubName, weights: Weights = "files") -> ModelCard:
@@ -43,7 +47,9 @@ def find(name: HubName, weights: Weights = "files") -> ModelCard:
     return read_model(described, str(name), "none" if weights == "files" else weights)
 
 
-def _ask(what: str, repo: str, revision: str, on_progress: OnProgress = ignore_progress) -> dict[str, Any]:
+def _ask(
+    what: str, repo: str, revision: str, on_progress: OnProgress = ignore_progress, without: Sequence[str] = ()
+) -> dict[str, Any]:
     """Return the last answer of the process that asks the hub. Raises ModelError with the sentence that it found."""
     failed = f"{repo} could not be had from the hub: the process that asks it ended"
-    return work_apart(f"{__package__}.download", [what, repo, revision], on_progress, failed)
+    return work_apart(f"{__package__}.download", [what, repo, revision, *without], on_progress, failed)

@@ -21,7 +21,7 @@ from autotune.planner.cli.progress import Tale
 from autotune.planner.hub.cache import shared_cache, storage
 from autotune.planner.hub.fetch import fetch
 from autotune.planner.load import load
-from autotune.planner.tune import Fetching
+from autotune.planner.tune import Fetching, Unpacking
 from autotune.search.verify.architectures import ARCHITECTURES
 
 from ..folders import write_model
@@ -141,6 +141,14 @@ def test_a_tuning_that_fetches_says_so_once_and_shows_how_far_it_is() -> None:
     assert tale.tell(Fetching(REPO, 2**30, 2**32)) == [f"Fetching {REPO}: 4.0 GiB"]
     assert tale.tell(Fetching(REPO, 2**31, 2**32)) == []
     assert tale.now() == f"Fetching {REPO}: 2.0 GiB of 4.0 GiB"
+
+
+def test_a_file_that_is_unpacked_says_how_far_it_is() -> None:
+    tale = Tale()
+    assert tale.tell(Fetching("a.gguf", 2**30, 2**30)) == ["Fetching a.gguf: 1.0 GiB"]
+    assert tale.tell(Unpacking("a.gguf", 2**30, 2**32)) == ["Unpacking a.gguf: 4.0 GiB"]
+    assert tale.tell(Unpacking("a.gguf", 2**31, 2**32)) == []
+    assert tale.now() == "Unpacking a.gguf: 2.0 GiB of 4.0 GiB"
     tale.tell(prepared())
     assert tale.now().startswith("Looking at the machine, at most 4 min 0 s left")
 

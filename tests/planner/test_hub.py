@@ -102,6 +102,15 @@ def test_a_model_goes_the_whole_way(hub: Hub, model: Path) -> None:
     assert find(HubName(REPO, commit)).revision == card.revision
 
 
+def test_what_a_file_on_this_machine_has_already_is_left_out(hub: Hub, model: Path) -> None:
+    hub.commit(REPO, model)
+
+    folder = fetch(REPO, without=["unet"])
+
+    assert files_below(folder) == WANTED | {f"vae/{WEIGHTS}"}
+    assert with_weights(HubName(REPO)) is None
+
+
 def test_what_is_here_is_not_fetched_again(hub: Hub, model: Path) -> None:
     hub.commit(REPO, model)
     first = fetch(REPO)

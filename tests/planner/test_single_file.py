@@ -78,8 +78,8 @@ def test_a_quantized_denoiser_is_recognised(name: str, tmp_path: Path) -> None:
     assert model.card.name == "model-Q4_K_S.gguf"
     numbers = model.card.denoiser.parameters
     assert numbers == find_model(name, "none").card.denoiser.parameters
-    assert 2 * numbers <= model.card.denoiser.bytes < 2.1 * numbers  # as bf16, but for what is small
-    assert model.file.header.size_bytes < 0.65 * numbers
+    assert 2 * numbers <= model.card.denoiser.bytes < 2.2 * numbers  # as bf16, but for what is small
+    assert model.file.header.size_bytes < numbers
 
 
 @pytest.mark.parametrize(

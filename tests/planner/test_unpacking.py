@@ -14,13 +14,15 @@ import pytest
 
 from autotune.errors import ModelError
 from autotune.planner.catalogue import asked_as, find_model, unpacking
-from autotune.planner.catalogue.unpacking import have_unpacked
+from autotune.planner.catalogue.unpacking import have_parts, have_unpacked
 from autotune.planner.checkpoint.convert import converted
 from autotune.planner.checkpoint.unpack import Job
 from autotune.planner.checkpoint.unpack import _unpack as unpack_part
+from autotune.planner.hub.cache import shared_cache
 from autotune.store.places import config_dir
 
 from .. import original_layout as original
+from ..hub_server import reachable
 from ..search.small import ARCHITECTURE_OF, Small, bench_of
 from .test_single_file import denoiser as full_size
 
@@ -120,6 +122,7 @@ def here(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return said
 
 
+@pytest.mark.slow
 def test_a_whole_pipeline_makes_the_images_of_the_folder(tmp_path: Path) -> None:
     whole = small("sd", tmp_path)
     before = whole.image()
@@ -180,6 +183,33 @@ def test_what_is_nowhere_is_named(denoiser_alone: Path, here: list[int], tmp_pat
     with pytest.raises(ModelError, match=r"unet alone, and vae of .* are not here: .*--weights random"):
         have_unpacked(str(denoiser_alone))
     assert not here
+
+
+def test_what_is_nowhere_is_fetched_where_that_is_asked_for(
+    tmp_path: Path, here: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = ARCHITECTURE_OF["sd"].save(tmp_path / "model")
+    file = str(save(tmp_path / "unet.safetensors", unet_of(folder)))
+    (config_dir() / "models.toml").write_text("[mine]\nhub = 'org/small'\n", encoding="utf-8")
+    with reachable(tmp_path / "hf", monkeypatch) as hub:
+        hub.commit("org/small", folder)
+        find_model("mine")  # from now on it is known what it is made of
+        with pytest.raises(ModelError, match=r"unet alone, and text_encoder, vae of org/small .* --weights hub`"):
+            have_unpacked(file)
+        assert not hub.sent_bytes
+
+        have_parts(file)
+
+        fetched = {name.rpartition("/")[0] for name in files_with_weights(shared_cache())}
+        assert fetched == {"text_encoder", "vae"}
+        have_unpacked(file)
+    assert here
+    assert find_model(file).card.weights == "files"
+
+
+def files_with_weights(cache: Path) -> set[str]:
+    [commit] = cache.glob("models--*/snapshots/*")
+    return {found.relative_to(commit).as_posix() for found in commit.rglob("*.safetensors")}
 
 
 @pytest.mark.usefixtures("here")
@@ -248,14 +278,24 @@ def test_free_disk_is_looked_at_first(denoiser_alone: Path, here: list[int], mon
     assert not here
 
 
-def test_a_tensor_of_another_kind_is_said_and_not_left_out(denoiser_alone: Path) -> None:
-    """As where weights are in fp8 with scales beside them."""
+@pytest.fixture
+def scaled(denoiser_alone: Path) -> Path:
+    """Return a file with scales beside its weights, as those in fp8 may have."""
     import torch
 
-    save(denoiser_alone, weights_in(denoiser_alone), {"out.2.scale_weight": torch.ones(1)})
+    return save(denoiser_alone, weights_in(denoiser_alone), {"out.2.scale_weight": torch.ones(1)})
 
-    with pytest.raises(ModelError, match=r"cannot be unpacked: its UNet2DConditionModel has tensors that diffusers"):
-        have_unpacked(str(denoiser_alone))
+
+@pytest.mark.usefixtures("here")
+def test_a_tensor_of_another_kind_is_not_left_out(scaled: Path) -> None:
+    with pytest.raises(ModelError, match="its UNet2DConditionModel has tensors that diffusers does not know"):
+        have_unpacked(str(scaled))
+
+
+@pytest.mark.slow
+def test_what_the_process_finds_is_a_sentence(scaled: Path) -> None:
+    with pytest.raises(ModelError, match=r"^unet.safetensors cannot be unpacked: its UNet2DConditionModel has .*\.$"):
+        have_unpacked(str(scaled))
 
 
 @pytest.mark.usefixtures("here")
