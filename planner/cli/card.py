@@ -46,6 +46,10 @@ def _said_kind(shown: Shown) -> str:
     return f" with a {shown.denoiser}" if shown.denoiser else ""
 
 
+def _said_blocks_of(shown: Shown) -> str:
+    return "; its blocks are expanded to bf16" if shown.file.lower().endswith(".gguf") else ""
+
+
 def _said_like(shown: Shown) -> str:
     return f"{shown.like}, whose {_listed(shown.elsewhere)} it takes" if shown.elsewhere else shown.like
 
@@ -56,9 +60,9 @@ def _listed(names: tuple[str, ...]) -> str:
 
 def _said_weights(shown: Shown) -> str:
     if shown.weights_here:
-        return f"{said_bytes(shown.bytes)} in {shown.folder}"
+        return f"{said_bytes(shown.bytes)} in {shown.folder}{_said_blocks_of(shown)}"
     if shown.file:
-        return f"{shown.file}, which is not unpacked yet"
+        return f"{shown.file}, which is not unpacked yet{_said_blocks_of(shown)}"
     return f"not here; {said_bytes(shown.bytes)} to download"
 
 
