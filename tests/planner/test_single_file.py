@@ -14,6 +14,7 @@ from autotune.errors import ModelError
 from autotune.planner.catalogue import find_model
 from autotune.planner.catalogue.configurations import shipped_files
 from autotune.planner.catalogue.entries import shipped
+from autotune.planner.cli.card import print_card
 from autotune.planner.show import show
 
 from .. import original_layout as original
@@ -97,7 +98,7 @@ def test_of_models_that_are_made_alike_the_name_of_the_file_decides(file_name: s
     assert file.like == like
 
 
-def test_what_the_file_lacks_is_said(tmp_path: Path) -> None:
+def test_what_the_file_lacks_is_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shown = show(str(header_of("flux-dev", tmp_path / "mine.safetensors")))
 
     assert shown.file == str(tmp_path / "mine.safetensors")
@@ -105,6 +106,11 @@ def test_what_the_file_lacks_is_said(tmp_path: Path) -> None:
     assert shown.elsewhere == ("text_encoder", "text_encoder_2", "vae")
     assert not shown.weights_here
     assert {part.name: part.blocks for part in shown.parts}["transformer"]
+
+    print_card(shown)
+    said = " ".join(capsys.readouterr().out.split())
+    assert "laid out as flux-dev, whose text_encoder, text_encoder_2 and vae it takes" in said
+    assert "which is not unpacked yet" in said
 
 
 def test_made_up_weights_need_nothing_of_the_file_but_its_header(tmp_path: Path) -> None:

@@ -16,9 +16,13 @@ from autotune.errors import ModelError
 from autotune.planner.catalogue import asked_as, find_model, unpacking
 from autotune.planner.catalogue.unpacking import have_parts, have_unpacked
 from autotune.planner.checkpoint.convert import converted
+from autotune.planner.checkpoint.parts import parts_in
 from autotune.planner.checkpoint.unpack import Job
 from autotune.planner.checkpoint.unpack import _unpack as unpack_part
 from autotune.planner.hub.cache import shared_cache
+from autotune.planner.load import load
+from autotune.probes.build import on_meta
+from autotune.probes.model import Tensor
 from autotune.store.places import config_dir
 
 from .. import original_layout as original
@@ -341,3 +345,51 @@ def test_full_sizes_are_what_the_classes_are_made_of(name: str) -> None:
 
     assert sum(prod(shape) for _, shape in found.values()) == card.denoiser.parameters
     assert all(tuple(tensor.shape) == shape or tensor.numel() == prod(shape) for tensor, shape in found.values())
+
+
+def in_first_layout(part: str, prefix: str, state: dict[str, Any]) -> dict[str, Any]:
+    if part == "vae":
+        return original.vae(state, levels=4)
+    if prefix.endswith(".model."):
+        return original.open_clip(state)
+    return state if "t5" in prefix else original.clip(state)
+
+
+@pytest.mark.parametrize(
+    ("name", "part", "prefix"),
+    [
+        ("sd15", "vae", "first_stage_model."),
+        ("sd15", "text_encoder", "cond_stage_model.transformer."),
+        ("sd21", "text_encoder", "cond_stage_model.model."),
+        ("sdxl", "vae", "first_stage_model."),
+        ("sdxl", "text_encoder", "conditioner.embedders.0.transformer."),
+        ("sdxl", "text_encoder_2", "conditioner.embedders.1.model."),
+        ("sd35-large", "vae", "first_stage_model."),
+        ("sd35-large", "text_encoder", "text_encoders.clip_l.transformer."),
+        ("sd35-large", "text_encoder_2", "text_encoders.clip_g.transformer."),
+        ("flux-dev", "vae", "vae."),
+        ("flux-dev", "text_encoder_2", "text_encoders.t5xxl.transformer."),
+    ],
+)
+def test_other_parts_of_full_size_too(name: str, part: str, prefix: str) -> None:
+    card = find_model(name, "none").card
+    component = card.component(part)
+    assert component
+    module = on_meta(Path(card.folder) / part, component.library, component.class_name)
+    state = module.state_dict()
+    tensors = original.below(prefix, in_first_layout(part, prefix, state))
+    shapes = {each: Tensor("F16", tuple(tensor.shape)) for each, tensor in tensors.items()}
+
+    assert parts_in(shapes, [component]) == {part: prefix}
+    found = converted(Path(card.folder) / part, component.library, component.class_name, prefix, tensors)
+    assert {each: ready.shape for each, ready in found.items()} == {
+        each: tuple(tensor.shape) for each, tensor in state.items()
+    }
+
+
+@pytest.mark.usefixtures("here")
+def test_an_app_loads_a_file_as_it_loads_a_folder(denoiser_alone: Path) -> None:
+    pipe = load(str(denoiser_alone))
+
+    assert type(pipe.pipe).__name__ == "StableDiffusionPipeline"
+    assert pipe.unet.conv_in.weight.equal(weights_in(denoiser_alone)["input_blocks.0.0.weight"])
