@@ -12,7 +12,7 @@ from ...probes.classes import abilities
 from ...probes.model import ModelCard, Weights, read_model
 from ...search.limits import nearest
 from ...search.workload import Workload
-from ..checkpoint.header import is_checkpoint
+from ..checkpoint.header import SUFFIXES, is_checkpoint
 from ..checkpoint.place import origin_of
 from ..hub.cache import with_weights
 from ..hub.fetch import find
@@ -64,6 +64,9 @@ def find_model(text: str, weights: Weights = "files") -> Model:
         return _in_file(single_file(folder), weights)
     if folder:
         return _local(read_model(folder, weights=weights))
+    if text.lower().endswith(SUFFIXES):
+        msg = f"There is no file {text!r}."
+        raise ModelError(msg)
     at_hub = parse_name(text)
     if at_hub:
         return _local(find(at_hub, weights))

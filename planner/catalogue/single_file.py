@@ -68,7 +68,7 @@ class SingleFile:
             if part.name in self.inside:
                 parameters, size = unpacked_size(within(self.header.tensors, self.inside[part.name]))
                 parts.append(part.model_copy(update={"parameters": parameters, "bytes": size}))
-            elif part.name not in OPTIONAL:
+            elif part.name not in OPTIONAL or weights == "random":  # those are made by the index of the folder
                 parts.append(part)
         if weights == "random":
             revision = key_of([revision, weights])
@@ -94,6 +94,9 @@ def _like(header: Header) -> tuple[str, Entry, Path | None]:
 
     Where several have it, a word of the file's name decides, then the order of the catalogue, the user's own first.
     """
+    if "v_pred" in header.tensors:
+        msg = f"{header.file} predicts velocity, which no scheduler of the catalogue's models of its kind expects."
+        raise ModelError(msg)
     layout = of_tensors(header.tensors)
     if layout is None:
         msg = (

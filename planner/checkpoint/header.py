@@ -48,7 +48,7 @@ def read_header(file: Path) -> Header:
         msg = f"{file} is pickled, and a pickle can run code, so it is not opened: convert it to safetensors."
         raise ModelError(msg)
     with readable(file):
-        whole = file.resolve()
+        whole = file.parent.resolve() / file.name  # in the hub's cache what a link leads to has no such name
         stat = whole.stat()
         return _read(whole, stat.st_size, stat.st_mtime_ns)
 

@@ -153,6 +153,6 @@ _KINDS: dict[str, tuple[str, str, Callable[[Any], dict[str, int]], Callable[[Any
         _flux_config,
     ),
     "SD3Transformer2DModel": ("joint_blocks.0.context_block.adaLN_modulation.1.bias", "", _sd3, _sd3_config),
-    "UNet2DConditionModel": ("input_blocks.0.0.weight", "v_pred", _unet, _unet_config),
+    "UNet2DConditionModel": ("input_blocks.0.0.weight", "", _unet, _unet_config),
 }
 """By class: a name that every file of it has, one that none has, the sizes in a file and those in a configuration."""

@@ -120,10 +120,37 @@ def test_made_up_weights_need_nothing_of_the_file_but_its_header(tmp_path: Path)
     assert model.card.denoiser.parameters == 2_567_463_684
 
 
+def test_made_up_weights_are_of_all_that_the_folder_names(tmp_path: Path) -> None:
+    card = find_model(str(header_of("sd15", tmp_path / "mine.safetensors")), "random").card
+
+    assert card.has("safety_checker")
+    assert not find_model(str(tmp_path / "mine.safetensors")).card.has("safety_checker")
+
+
 def refused(file: Path) -> str:
     with pytest.raises(ModelError) as caught:
         find_model(str(file))
     return str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["models/none.safetensors", "./none.gguf", "NONE.SAFETENSORS"])
+def test_a_file_that_is_not_there_is_not_asked_for_at_the_hub(text: str) -> None:
+    with pytest.raises(ModelError, match="There is no file"):
+        find_model(text)
+
+
+def test_a_file_may_be_a_link_into_a_cache(tmp_path: Path) -> None:
+    pytest.importorskip("gguf", reason="needs the extra gguf")
+    original.write_gguf_header(tmp_path / "0123abcd", denoiser("flux-dev"))
+    (tmp_path / "flux1-dev-Q4_K_S.gguf").symlink_to(tmp_path / "0123abcd")
+
+    assert find_model(str(tmp_path / "flux1-dev-Q4_K_S.gguf")).card.name == "flux1-dev-Q4_K_S.gguf"
+
+
+def test_a_model_that_predicts_velocity_is_not_taken_for_one_that_predicts_noise(tmp_path: Path) -> None:
+    state = {**denoiser("sdxl"), "v_pred": denoiser("sdxl")["out.2.bias"]}
+
+    assert "predicts velocity" in refused(original.write_header(tmp_path / "mine.safetensors", state))
 
 
 @pytest.mark.parametrize("suffix", [".ckpt", ".pt", ".pth", ".bin", ".pkl"])
