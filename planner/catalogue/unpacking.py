@@ -114,13 +114,14 @@ def _sources(file: SingleFile) -> dict[str, Path]:
     """Return where each part lies that the file does not hold. Raises ModelError where one is not here."""
     folders, wanted = _folders(file), _outside(file)
     found = {part.name: _found(part, folders) for part in wanted}
-    without_weights = [part for part in wanted if found[part.name] is None and not is_model(part, folders)]
-    if without_weights and file.entry.hub:
-        folders.append(_described(file, without_weights[0]))
-        found |= {part.name: _found(part, folders) for part in without_weights}
-    missing = [name for name, source in found.items() if source is None]
+    missing = [part for part in wanted if found[part.name] is None]
+    small = [part for part in missing if not is_model(part, folders)]
+    if missing == small and small and file.entry.hub:
+        folders.append(_described(file, small[0]))
+        found |= {part.name: _found(part, folders) for part in small}
+        missing = [part for part in small if found[part.name] is None]
     if missing:
-        raise ModelError(_lacks(file, missing))
+        raise ModelError(_lacks(file, [part.name for part in missing if part not in small] or [small[0].name]))
     return {name: source for name, source in found.items() if source}
 
 
@@ -150,15 +151,18 @@ def _described(file: SingleFile, part: Component) -> Path:
     try:
         return describe(file.entry.hub)
     except ModelError as error:
-        msg = f"{file.header.file.name} has no {part.name}, so that of {file.like} is needed. {error}"
+        msg = f"{file.header.file.name} has no {part.name}, so that of {file.like} is needed. {error} {_made_up(file)}"
         raise ModelError(msg) from error
 
 
 def _lacks(file: SingleFile, missing: list[str]) -> str:
-    command = f"`autotune --model {file.header.file}"
     where = file.entry.hub or file.base.folder
-    way = f"{command} --weights hub` downloads them, " if file.entry.hub else ""
+    way = f"`autotune --model {file.header.file} --weights hub` downloads them. " if file.entry.hub else ""
     return (
         f"{file.header.file.name} holds {' and '.join(file.inside)} alone, and {', '.join(missing)} of {where} are not "
-        f"here: {way}{command} --weights random` tunes latency and memory with made-up weights."
+        f"here. {way}{_made_up(file)}"
     )
+
+
+def _made_up(file: SingleFile) -> str:
+    return f"`autotune --model {file.header.file} --weights random` tunes latency and memory with made-up weights."

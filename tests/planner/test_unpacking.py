@@ -184,7 +184,7 @@ def test_what_a_file_lacks_is_linked_from_where_it_lies(denoiser_alone: Path) ->
 def test_what_is_nowhere_is_named(denoiser_alone: Path, here: list[int], tmp_path: Path) -> None:
     without_weights(tmp_path / "model" / "vae")
 
-    with pytest.raises(ModelError, match=r"unet alone, and vae of .* are not here: .*--weights random"):
+    with pytest.raises(ModelError, match=r"unet alone, and vae of .* are not here. .*--weights random"):
         have_unpacked(str(denoiser_alone))
     assert not here
 
@@ -393,3 +393,21 @@ def test_an_app_loads_a_file_as_it_loads_a_folder(denoiser_alone: Path) -> None:
 
     assert type(pipe.pipe).__name__ == "StableDiffusionPipeline"
     assert pipe.unet.conv_in.weight.equal(weights_in(denoiser_alone)["input_blocks.0.0.weight"])
+
+
+def test_without_the_hub_it_is_said_what_a_file_lacks(
+    tmp_path: Path, here: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A whole pipeline lacks a tokenizer, a denoiser text encoders and a VAE."""
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path / "nothing"))
+    denoiser = original.below(original.DENOISER, full_size("sd15"))
+    alone = original.write_header(tmp_path / "alone.safetensors", denoiser)
+    with pytest.raises(ModelError, match=r"holds unet alone, and text_encoder, vae of .* --weights hub` .* random`"):
+        have_unpacked(str(alone))
+
+    others = {"first_stage_model.x": denoiser[f"{original.DENOISER}out.2.bias"]}
+    others["cond_stage_model.transformer.x"] = others["first_stage_model.x"]
+    whole = original.write_header(tmp_path / "whole.safetensors", {**denoiser, **others})
+    with pytest.raises(ModelError, match=r"whole.safetensors has no tokenizer, so that of sd15 is needed. .* random`"):
+        have_unpacked(str(whole))
+    assert not here
