@@ -2,8 +2,9 @@
 
     pipe = autotune.load("flux-dev")      a pipeline with the best plan for now applied
     plan = autotune.plan("flux-dev")      the plan alone
+    autotune.report(plan.plan.id, "ok")   what became of it
     autotune.tune("flux-dev")             measure, and keep what was found
-    autotune.Client()                     the daemon, asked by hand
+    autotune.Client()                     the daemon, asked by hand; autotune.AsyncClient() where that is awaited
     autotune.Plan                         what all of them speak of
 
 Importing this package imports nothing else: each name is fetched when it is first used (PEP 562).
@@ -15,18 +16,21 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from .planner.client import Client, plan
+    from .planner.aclient import AsyncClient
+    from .planner.client import Client, plan, report
     from .planner.load import load
     from .planner.tune import tune
     from .search.plan import Plan
 
-__all__ = ["Client", "Plan", "load", "plan", "tune"]
+__all__ = ["AsyncClient", "Client", "Plan", "load", "plan", "report", "tune"]
 
 _MODULES = {
+    "AsyncClient": ".planner.aclient",
     "Client": ".planner.client",
     "Plan": ".search.plan",
     "load": ".planner.load",
     "plan": ".planner.client",
+    "report": ".planner.client",
     "tune": ".planner.tune",
 }
 

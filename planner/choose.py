@@ -6,7 +6,7 @@ Nothing is read or asked here: plans, machine and free memory are handed in, so 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Self
 
@@ -20,6 +20,10 @@ from ..search.plan import SCHEMA_VERSION, Plan
 from ..search.recipe import Choice, Recipe
 from ..search.workload import Workload
 from ..value import Value
+from .lived import Lived
+from .stale import changed, reasons, same_hardware
+
+NEVER_RUN = Lived()
 
 RESERVE_BYTES = 128 * 2**20
 """What is kept free beside a plan's measured peak, at least: peaks differ from call to call."""
@@ -80,6 +84,7 @@ class Answer(Value):
     `needs_bytes` is the plan's peak with a reserve, `free_bytes` what its device has free, and `fits` whether the one
     goes into the other (and into the limit that was asked). `call` are keyword arguments for the pipeline's call,
     `apply` is the recipe as JSON, `environment` what the program must be started with for all of it to be applied.
+    `demoted` are sentences on plans that would have been faster or smaller, and have failed in apps.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -97,6 +102,7 @@ class Answer(Value):
     call: dict[str, int | float]
     apply: dict[str, Choice]
     environment: dict[str, str] = {}
+    demoted: tuple[str, ...] = ()
 
     @model_validator(mode="after")
     def _of_one_piece(self) -> Self:
@@ -111,16 +117,21 @@ class Answer(Value):
 
 @dataclass(frozen=True)
 class _Candidate:
-    """A plan beside the memory that its device has for it; `run` is the place of its run, 0 for the newest."""
+    """A plan beside the memory that its device has for it; `run` is the place of its run, 0 for the newest.
+
+    `id` is the plan's, which takes a moment to work out.
+    """
 
     plan: Plan
+    id: str
     run: int
     free_bytes: int
     limit_bytes: int
+    lived: Lived
 
     @property
     def needs_bytes(self) -> int:
-        return needs_bytes(self.plan)
+        return needs_bytes(self.plan, self.lived)
 
     @property
     def fits(self) -> bool:
@@ -129,12 +140,18 @@ class _Candidate:
     @property
     def speed(self) -> tuple[float, int, str]:
         """The faster the earlier; of equally fast ones that which needs less."""
-        return self.plan.latency.median_ms, self.needs_bytes, self.plan.id
+        return self.plan.latency.median_ms, self.needs_bytes, self.id
 
 
-def needs_bytes(plan: Plan) -> int:
-    """Return the memory that must be free for a plan: its measured peak, and a reserve."""
-    return plan.peak_memory_bytes + max(RESERVE_BYTES, plan.peak_memory_bytes // RESERVE_SHARE)
+def needs_bytes(plan: Plan, lived: Lived = NEVER_RUN) -> int:
+    """Return the memory that must be free for a plan: its peak, and a reserve. lived: what it took in apps."""
+    peak_bytes = max(plan.peak_memory_bytes, lived.peak_bytes)
+    return max(with_reserve(peak_bytes), lived.short_bytes + 1 if lived.short_bytes else 0)
+
+
+def with_reserve(peak_bytes: int) -> int:
+    """Return what must be free for a peak of memory."""
+    return peak_bytes + max(RESERVE_BYTES, peak_bytes // RESERVE_SHARE)
 
 
 def choose(  # noqa: PLR0913 - so many things decide, and each is known to somebody else
@@ -146,6 +163,7 @@ def choose(  # noqa: PLR0913 - so many things decide, and each is known to someb
     max_memory_bytes: int | None = None,
     *,
     past: Mapping[str, Machine] | None = None,
+    lives: Mapping[str, Lived] | None = None,
 ) -> Answer:
     """Return the fastest plan that fits into what is free now; if none fits, the one that needs least, and says so.
 
@@ -157,21 +175,23 @@ def choose(  # noqa: PLR0913 - so many things decide, and each is known to someb
     workload: what the pipeline will be called with; None is what was tuned last.
     max_memory_bytes: take no more than this, even if more is free.
     past: machines by their fingerprints, as they were when plans were measured: to say what has changed.
+    lives: what apps have said of plans, by their ids; one that failed them is not given.
 
-    Raises NoPlanError if there is no plan, or none for a device that is here.
+    Raises NoPlanError if there is no plan, none that may be given, or none for a device that is here.
     """
+    lives = lives or {}
     wish = workload if isinstance(workload, Wish) else Wish(**workload.model_dump()) if workload else Wish()
-    candidates = _candidates([plan for plan in plans if not plan.scope.weights], free_bytes, max_memory_bytes)
+    kept = _undemoted([plan for plan in plans if not plan.scope.weights], lives)
+    candidates = _candidates(kept, free_bytes, max_memory_bytes, lives)
     tuned = min(candidates, key=lambda each: _nearness(each, wish, machine, revision)).plan.scope.workload
     pool = [each for each in candidates if each.plan.scope.workload == tuned]
-    best = min((each for each in pool if each.fits), key=lambda each: _rank(each, machine, revision), default=None)
-    chosen = best or min(pool, key=lambda each: (each.needs_bytes, *_rank(each, machine, revision)))
+    chosen = _best(pool, machine, revision)
     family = [each for each in pool if each.run == chosen.run]
     wanted = wish.over(tuned)
     scope = chosen.plan.scope
     before = (past or {}).get(scope.machine)
-    stale_reasons = tuple(_stale_reasons(chosen.plan, machine, revision, before))
-    here = scope.machine == machine.fingerprint or (before is not None and _same_hardware(before, machine))
+    stale_reasons = tuple(reasons(chosen.plan, machine, revision, before))
+    here = scope.machine == machine.fingerprint or (before is not None and same_hardware(before, machine))
     borrowed = not here or wanted != tuned
     return Answer(
         model=scope.model,
@@ -188,6 +208,7 @@ def choose(  # noqa: PLR0913 - so many things decide, and each is known to someb
         call=call_arguments(workload_of(chosen.plan.recipe, wanted), scope.pipeline_class),
         apply=chosen.plan.recipe.turned,
         environment=environment(chosen.plan.recipe, machine.software),
+        demoted=tuple(_demotion(plan, lives) for plan in plans if plan not in kept and plan.scope == scope),
     )
 
 
@@ -201,7 +222,9 @@ def said_bytes(count: int) -> str:
     return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
-def _candidates(plans: Sequence[Plan], free_bytes: FreeBytes, max_memory_bytes: int | None) -> list[_Candidate]:
+def _candidates(
+    plans: Sequence[Plan], free_bytes: FreeBytes, max_memory_bytes: int | None, lives: Mapping[str, Lived]
+) -> list[_Candidate]:
     """Return the plans whose device is here, each with its memory. Raises NoPlanError if there is none."""
     if not plans:
         raise NoPlanError("There is no plan yet: run `autotune --model NAME`.")
@@ -211,7 +234,8 @@ def _candidates(plans: Sequence[Plan], free_bytes: FreeBytes, max_memory_bytes: 
         free = _free_on(plan.scope.device, free_bytes)
         if free is not None:
             limit = free if max_memory_bytes is None else min(free, max_memory_bytes)
-            candidates.append(_Candidate(plan, runs[plan.run], free, limit))
+            name = plan.id
+            candidates.append(_Candidate(plan, name, runs[plan.run], free, limit, lives.get(name, NEVER_RUN)))
     if not candidates:
         devices = " or ".join(sorted({plan.scope.device for plan in plans}))
         model = plans[0].scope.model
@@ -222,28 +246,71 @@ def _candidates(plans: Sequence[Plan], free_bytes: FreeBytes, max_memory_bytes: 
     return candidates
 
 
+def _best(pool: list[_Candidate], machine: Machine, revision: str | None) -> _Candidate:
+    best = min((each for each in pool if each.fits), key=lambda each: _rank(each, machine, revision), default=None)
+    return best or min(pool, key=lambda each: (each.needs_bytes, *_rank(each, machine, revision)))
+
+
+def only(plans: Sequence[Plan], min_quality: float | None, device: str | None) -> list[Plan]:
+    """Return the plans of a device that surely keep a share of the baseline's score, such as 0.99; None asks nothing.
+
+    Raises NoPlanError if there are plans, and none of them is such a one.
+    """
+    found = [plan for plan in plans if device is None or _numbered(plan.scope.device) == _numbered(device)]
+    if plans and not found:
+        devices = " and ".join(sorted({plan.scope.device for plan in plans}))
+        raise NoPlanError(f"There are plans for {plans[0].scope.model} on {devices}, and none on {device}.")
+    if min_quality is None:
+        return found
+    good = [plan for plan in found if _kept_quality(plan) >= min_quality]
+    if found and not good:
+        best = max(map(_kept_quality, found))
+        known = f"the best keeps {best:.4f}" if best else "of none of them the quality was measured"
+        raise NoPlanError(
+            f"No plan for {found[0].scope.model} surely keeps {min_quality:g} of the baseline's score ({known}): "
+            f"ask for less, or tune with `--tolerance {max(0.0, 1 - min_quality):.2%}`."
+        )
+    return good
+
+
+def _numbered(device: str) -> str:
+    return device if device == "cpu" or ":" in device else f"{device}:0"
+
+
+def _kept_quality(plan: Plan) -> float:
+    """Return the share of the baseline's score that a plan keeps at least, 0 where that was not measured."""
+    quality = plan.quality
+    return 1 + quality.bound / quality.baseline_mean if quality and quality.baseline_mean else 0.0
+
+
+def _undemoted(plans: list[Plan], lives: Mapping[str, Lived]) -> list[Plan]:
+    """Return the plans that did not fail in apps. Raises NoPlanError if there were some, and all did."""
+    kept = [plan for plan in plans if not lives.get(plan.id, NEVER_RUN).demoted] if lives else plans
+    if plans and not kept:
+        model, failed = plans[0].scope.model, " ".join(_demotion(plan, lives) for plan in plans[:3])
+        raise NoPlanError(
+            f"{failed} There is no other plan: use {model} unmodified, "
+            f"or measure again with `autotune --model {model} --fresh`."
+        )
+    return kept
+
+
+def _demotion(plan: Plan, lives: Mapping[str, Lived]) -> str:
+    return f"{plan.recipe} is not given: it {lives[plan.id].demoted}."
+
+
 def _free_on(device: str, free_bytes: FreeBytes) -> int | None:
     if isinstance(free_bytes, int):
         return free_bytes
     return free_bytes.get(device, free_bytes.get(f"{device}:0"))
 
 
-def _changed(plan: Plan, machine: Machine, revision: str | None) -> tuple[bool, bool, bool]:
-    """Return whether machine, revision and software are others; what matters more stands first."""
-    scope = plan.scope
-    return (
-        scope.machine != machine.fingerprint,
-        revision is not None and scope.revision != revision,
-        scope.software != machine.software.key,
-    )
-
-
 def _nearness(candidate: _Candidate, wish: Wish, machine: Machine, revision: str | None) -> tuple[Any, ...]:
-    return wish.distance(candidate.plan.scope.workload), *_changed(candidate.plan, machine, revision), candidate.run
+    return wish.distance(candidate.plan.scope.workload), *changed(candidate.plan, machine, revision), candidate.run
 
 
 def _rank(candidate: _Candidate, machine: Machine, revision: str | None) -> tuple[Any, ...]:
-    return *_changed(candidate.plan, machine, revision), candidate.run, *candidate.speed
+    return *changed(candidate.plan, machine, revision), candidate.run, *candidate.speed
 
 
 def _safer(chosen: _Candidate, family: list[_Candidate]) -> Safer | None:
@@ -251,7 +318,7 @@ def _safer(chosen: _Candidate, family: list[_Candidate]) -> Safer | None:
     if not smaller:
         return None
     best = min(smaller, key=lambda each: each.speed)
-    return Safer(id=best.plan.id, recipe=best.plan.recipe, needs_bytes=best.needs_bytes)
+    return Safer(id=best.id, recipe=best.plan.recipe, needs_bytes=best.needs_bytes)
 
 
 def _reason(chosen: _Candidate, family: list[_Candidate], max_memory_bytes: int | None) -> str:
@@ -275,55 +342,3 @@ def _note(model: str, wanted: Workload, tuned: Workload) -> str:
         f"You asked for {wanted}, and this was tuned for {tuned}: time and memory were not measured for what you "
         f"asked; `autotune --model {model} {' '.join(flags)}` does that."
     )
-
-
-def _stale_reasons(plan: Plan, machine: Machine, revision: str | None, before: Machine | None) -> Iterator[str]:
-    """Yield what has changed since the plan was measured, as far as anybody remembers how it was."""
-    scope = plan.scope
-    other_machine, other_revision, other_software = _changed(plan, machine, revision)
-    if other_machine:
-        if before is None or not _same_hardware(before, machine):
-            yield f"machine {_called(before) or scope.machine} -> {_called(machine)}"
-        else:
-            yield from _differences(before.lasting(), machine.lasting())
-    if other_revision:
-        yield f"model revision {scope.revision} -> {revision}"
-    if other_software:
-        if before is not None and before.software.key == scope.software:
-            yield from _software_differences(before, machine)
-        else:
-            yield f"software {scope.software} -> {machine.software.key}"
-
-
-def _same_hardware(before: Machine, now: Machine) -> bool:
-    def parts(machine: Machine) -> list[Any]:
-        return [machine.cpu.model_name, *((gpu.kind, gpu.name, gpu.uuid_hash) for gpu in machine.accelerators)]
-
-    return parts(before) == parts(now)
-
-
-def _called(machine: Machine | None) -> str:
-    return " with ".join([machine.cpu.model_name, *(gpu.name for gpu in machine.accelerators)]) if machine else ""
-
-
-def _software_differences(before: Machine, now: Machine) -> Iterator[str]:
-    old, new = before.software, now.software
-    yield from _differences(
-        {"python": old.python, "os": old.os, **old.versions}, {"python": new.python, "os": new.os, **new.versions}
-    )
-
-
-def _differences(old: Any, new: Any, name: str = "") -> Iterator[str]:
-    """Yield `name old -> new` for every leaf that differs between two JSON documents."""
-    if isinstance(old, list) and isinstance(new, list) and len(old) == len(new) and old and isinstance(old[0], dict):
-        old, new = dict(enumerate(old)), dict(enumerate(new))
-    if isinstance(old, dict) and isinstance(new, dict):
-        for key in [*old, *(key for key in new if key not in old)]:
-            yield from _differences(old.get(key), new.get(key), f"{name} {key}".strip())
-    elif old != new:
-        yield f"{name} {_leaf(old)} -> {_leaf(new)}"
-
-
-def _leaf(value: Any) -> str:
-    text = " ".join(map(str, value)) if isinstance(value, list) else str(value)
-    return text if text and value is not None else "nothing"

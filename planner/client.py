@@ -4,27 +4,52 @@ from __future__ import annotations
 
 import re
 import socket
+from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import dataclass, field
 from decimal import Decimal
 from http.client import HTTPConnection, HTTPException
 from threading import Timer
 from typing import TypeVar
-from urllib.parse import urlencode, urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from .. import errors
 from ..errors import AutotuneError, DaemonError, NoPlanError, UsageError
 from ..search.additions import NOTHING_ADDED, Additions
 from ..search.workload import Workload
+from ..store.outcome import Ending
 from ..value import Value
 from .choose import Answer, Wish
 from .daemon.state import LOOPBACK_URL, read_state
-from .daemon.wire import ANSWER_LIMIT_BYTES, Health, MachineNow, PlanList, Question, Refusal
+from .daemon.token import read_token
+from .daemon.wire import (
+    ANSWER_LIMIT_BYTES,
+    MOST_DETAIL,
+    Health,
+    MachineNow,
+    PlanList,
+    Prediction,
+    Question,
+    Refusal,
+    Report,
+    Reported,
+)
 
 TIMEOUT_S = 1.0
 
-V = TypeVar("V", bound=Value)
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is asked of the daemon."""
+
+    method: str
+    path: str
+    body: bytes | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Client:
@@ -44,16 +69,35 @@ class Client:
         self._timeout_s = timeout_s
 
     def plan(self, model: str, **query: str | float | None) -> Answer:
-        """Return the plan for now.
+        """Return the plan for now, as it was measured.
 
         query: width, height, steps, guidance, batch, frames (what the pipeline will be called with), max_memory (bytes,
-        or text such as "3GiB"), revision, adapters and distilled (as a scope names them, with commas
-        between). What is None is not asked.
+        or text such as "3GiB"), min_quality (the share of the baseline's score that is kept), device, revision,
+        adapters and distilled (as a scope names them, with commas between). What is None is not asked.
 
-        Raises NoPlanError if there is none, UsageError for a parameter that cannot be meant, and StoreError if the
-        daemon cannot read its store.
+        Raises NoPlanError if there is none that was measured, UsageError for a parameter that cannot be meant, and
+        StoreError if the daemon cannot read its store.
         """
-        return self._get("/v1/plan", Answer, {"model": model, **query})
+        answer = self.ask(model, **query)
+        if isinstance(answer, Prediction):
+            raise NoPlanError(answer.asked)
+        return answer
+
+    def ask(self, model: str, **query: str | float | None) -> Answer | Prediction:
+        """Return the plan for now, or the one that is predicted where none was measured. Else as `plan`."""
+        return self._get("/v1/plan", _MEASURED_OR_NOT, {"model": model, **query})
+
+    def report(self, plan_id: str, outcome: Ending, **measured: str | float | None) -> Reported:
+        """Say what became of a call with a plan, and return what follows.
+
+        measured: latency_ms, peak_bytes (the most that was taken on the plan's device), free_bytes (what was free there
+        when the call began) and detail (the library's own words), as far as they are known.
+
+        The token is read from the state folder. Raises NoPlanError if there is no such plan, UsageError for what cannot
+        be meant, and StoreError if the daemon cannot keep it.
+        """
+        path = f"/v1/plans/{quote(plan_id, safe='')}/outcome"
+        return self._post(path, Reported, report_of(outcome, **measured))
 
     def plans(self) -> PlanList:
         """Return every plan in short. Raises StoreError."""
@@ -67,13 +111,22 @@ class Client:
         """Return what the daemon says of itself."""
         return self._get("/v1/health", Health)
 
-    def _get(self, path: str, kind: type[V], query: dict[str, str | float | None] | None = None) -> V:
-        url = self._url or _living()
+    def _get(self, path: str, kind: type[V] | TypeAdapter[V], query: dict[str, str | float | None] | None = None) -> V:
         said = {name: _said(value) for name, value in (query or {}).items() if value is not None}
-        status, content = _fetch(url, f"{path}?{urlencode(said)}" if said else path, self._timeout_s)
+        return self._exchange(kind, _Request("GET", f"{path}?{urlencode(said)}" if said else path))
+
+    def _post(self, path: str, kind: type[V], content: Value) -> V:
+        headers = {"Authorization": f"Bearer {read_token()}", "Content-Type": "application/json"}
+        return self._exchange(kind, _Request("POST", path, content.model_dump_json().encode(), headers))
+
+    def _exchange(self, kind: type[V] | TypeAdapter[V], request: _Request) -> V:
+        url = self._url or _living()
+        status, content = _fetch(url, request, self._timeout_s)
         try:
             if status == 200:
-                return kind.model_validate_json(content)
+                return (
+                    TypeAdapter(kind).validate_json(content) if isinstance(kind, type) else kind.validate_json(content)
+                )
             refusal = Refusal.model_validate_json(content)
         except ValidationError as error:
             raise DaemonError(
@@ -91,6 +144,8 @@ def plan(  # noqa: PLR0913 - so much may be said of what is wanted
     revision: str | None = None,
     url: str | None = None,
     added: Additions = NOTHING_ADDED,
+    min_quality: float | None = None,
+    device: str | None = None,
 ) -> Answer:
     """Return the plan for now: from the daemon if one lives and answers in time, else straight from the store.
 
@@ -99,6 +154,8 @@ def plan(  # noqa: PLR0913 - so much may be said of what is wanted
     revision: that of the model's files, if it is to be compared with the one that was tuned.
     url: ask the daemon there and nobody else.
     added: the adapters that the model is used with, and the distilled variants that a plan may have.
+    min_quality: the share of the baseline's score that must surely be kept, such as 0.99.
+    device: take no other, such as "cpu" or "cuda:0".
 
     Raises NoPlanError if there is no plan, StoreError if the store cannot be read, and DaemonError only with a `url`.
     """
@@ -107,6 +164,8 @@ def plan(  # noqa: PLR0913 - so much may be said of what is wanted
         query = {
             **wish.model_dump(),
             "max_memory": max_memory_bytes,
+            "min_quality": min_quality,
+            "device": device,
             "revision": revision,
             "adapters": ",".join(added.adapter_keys) or None,
             "distilled": ",".join(added.distilled_keys) or None,
@@ -123,10 +182,40 @@ def plan(  # noqa: PLR0913 - so much may be said of what is wanted
         wish=wish,
         revision=revision,
         max_memory_bytes=max_memory_bytes,
+        min_quality=min_quality,
+        device=device,
         adapters=added.adapter_keys,
         distilled=added.distilled_keys,
     )
     return _from_store(question)
+
+
+def report(plan_id: str, outcome: Ending, **measured: str | float | None) -> Reported:
+    """Say what became of a call with a plan: to the daemon if one lives and answers in time, else to the store itself.
+
+    The arguments are those of `Client.report`. Raises NoPlanError, UsageError and StoreError.
+    """
+    said = report_of(outcome, **measured)
+    if read_state() is not None:
+        with suppress(DaemonError):
+            return Client().report(plan_id, **said.model_dump())
+    from ..store.store import Store
+    from .daemon.feedback import keep_report
+
+    with Store.open() as store:
+        return keep_report(store, plan_id, said)
+
+
+def report_of(outcome: Ending, **measured: str | float | None) -> Report:
+    """Return the report that says so; of a long `detail` the beginning. Raises UsageError for what cannot be meant."""
+    if isinstance(detail := measured.get("detail", ""), str):
+        measured["detail"] = " ".join(detail.split())[:MOST_DETAIL]
+    try:
+        return Report.model_validate({"outcome": outcome, **measured})
+    except ValidationError as error:
+        wrong = error.errors()[0]
+        msg = f"A report cannot say {wrong['loc'][0]}={wrong['input']!r}: {wrong['msg']}."
+        raise UsageError(msg) from error
 
 
 def _from_store(question: Question) -> Answer:
@@ -153,11 +242,14 @@ def _living() -> str:
     return listening.url
 
 
+_MEASURED_OR_NOT: TypeAdapter[Answer | Prediction] = TypeAdapter(Answer | Prediction)
+
+
 def _said(value: str | float) -> str:
     return f"{Decimal(repr(value)):f}" if isinstance(value, float) else str(value)
 
 
-def _fetch(url: str, path: str, timeout_s: float) -> tuple[int, bytes]:
+def _fetch(url: str, asked: _Request, timeout_s: float) -> tuple[int, bytes]:
     """Return status and content. Proxies of the environment are not asked, and no redirect is followed.
 
     Raises DaemonError: also where it answers so slowly, byte by byte, that each byte is in time and the whole is not.
@@ -170,7 +262,8 @@ def _fetch(url: str, path: str, timeout_s: float) -> tuple[int, bytes]:
         alarm.daemon = True
         alarm.start()
         try:
-            connection.request("GET", path, headers={"Accept": "application/json"})
+            headers = {"Accept": "application/json", **asked.headers}
+            connection.request(asked.method, asked.path, asked.body, headers)
             response = connection.getresponse()
             content = response.read(ANSWER_LIMIT_BYTES + 1)
         finally:

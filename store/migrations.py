@@ -67,6 +67,23 @@ def version_1(db: Database) -> None:
         db.execute(statement)
 
 
+@MIGRATIONS()
+def version_2(db: Database) -> None:
+    """What apps say of their plans: `ending` is how a call ended."""
+    for statement in (
+        """CREATE TABLE outcomes (
+            kept INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            plan_id TEXT NOT NULL,
+            ending TEXT NOT NULL,
+            document TEXT NOT NULL,
+            sha256 TEXT NOT NULL
+        )""",
+        "PRAGMA user_version = 2",
+    ):
+        db.execute(statement)
+
+
 def bring_up_to_date(db: Database, path: Path, migrations: Migrations = MIGRATIONS) -> None:
     """Apply the changes that are pending, all or none, after a backup of what was there.
 

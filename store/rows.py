@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..probes.machine import Machine
     from ..search.measured import Trial
     from ..search.plan import Plan
+    from .outcome import Outcome
     from .run import Run
 
 Row = dict[str, str | int]
@@ -44,6 +45,12 @@ def plan_row(plan: Plan, *, provisional: bool) -> Row:
     """Return the row of a plan; it is provisional while its run is unfinished."""
     names: Row = {"run_id": plan.run, "recipe_key": plan.recipe.key, "model": plan.scope.model}
     return _sealed({**names, "provisional": int(provisional), "document": plan.model_dump_json()})
+
+
+def outcome_row(outcome: Outcome) -> Row:
+    """Return the row of what an app has said of a plan."""
+    names: Row = {"id": outcome.id, "plan_id": outcome.plan_id, "ending": outcome.outcome}
+    return _sealed({**names, "document": outcome.model_dump_json()})
 
 
 def values_in(rows: Iterable[sqlite3.Row], kind: type[V]) -> tuple[list[V], list[int]]:

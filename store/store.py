@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, TypeVar
 
@@ -10,16 +11,17 @@ from ..probes.machine import Machine
 from ..search.measured import Trial
 from ..search.plan import Plan, Scope
 from ..value import Value
-from .checks import check_before_writing, emptiness, has_content, known_version, structural_damage
+from .checks import check_before_writing, emptiness, has_content, known_version, schema_version, structural_damage
 from .connection import connect_to_read, connect_to_write, disconnect, writing
+from .outcome import Outcome
 from .places import data_dir, make_folder
-from .rows import Row, machine_row, plan_row, run_row, trial_row, values_in
+from .rows import Row, machine_row, outcome_row, plan_row, run_row, trial_row, values_in
 from .run import Run, new_id, now
 from .sentences import sentences
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
     from contextlib import AbstractContextManager
     from pathlib import Path
     from types import TracebackType
@@ -30,6 +32,9 @@ if TYPE_CHECKING:
     from ..search.workload import Workload
 
 FILE_NAME = "autotune.db"
+
+OUTCOMES_KEPT = 20
+"""Of the calls with one plan that ended in one way, so many are remembered: apps report each of thousands."""
 
 V = TypeVar("V", bound=Value)
 
@@ -121,7 +126,8 @@ class Store:
         found = [self._damage]
         if self._connection is not None:
             found.append(structural_damage(self._connection, self.path))
-            found += chain.from_iterable(self._damage_of(table, kind) for table, kind in _TABLES.items())
+            tables = {name: kind for name, kind in _TABLES.items() if name not in _NEW or not self._is_older_than(2)}
+            found += chain.from_iterable(self._damage_of(table, kind) for table, kind in tables.items())
         return tuple(filter(None, found))
 
     def begin_run(self, scope: Scope, machine: Machine, *, fresh: bool) -> Run:
@@ -179,6 +185,23 @@ class Store:
             for plan in plans:
                 db.table("plans").insert(plan_row(plan, provisional=not finished))
 
+    def keep_outcome(self, outcome: Outcome) -> None:
+        """Keep what an app says of a plan; of many that ended alike, the oldest is forgotten."""
+        with self._writing() as db:
+            db.table("outcomes").insert(outcome_row(outcome))
+            db.execute(
+                "DELETE FROM outcomes WHERE plan_id = ? AND ending = ? AND kept NOT IN "
+                "(SELECT kept FROM outcomes WHERE plan_id = ? AND ending = ? ORDER BY kept DESC LIMIT ?)",
+                [outcome.plan_id, outcome.outcome, outcome.plan_id, outcome.outcome, OUTCOMES_KEPT],
+            )
+
+    def outcomes(self, plan_ids: Iterable[str]) -> tuple[Outcome, ...]:
+        """Return what apps have said of these plans, in the order in which they said it."""
+        if self._is_older_than(2):
+            return ()
+        sql = "SELECT * FROM outcomes WHERE +plan_id IN (SELECT value FROM json_each(?)) ORDER BY kept"
+        return tuple(self._values(Outcome, sql, json.dumps(list(plan_ids))))
+
     def trials(self, run_id: str) -> tuple[Trial, ...]:
         """Return the trials of a run, in the order in which they were kept."""
         return tuple(self._values(Trial, "SELECT * FROM trials WHERE +run_id = ? ORDER BY kept", run_id))
@@ -230,6 +253,13 @@ class Store:
         found = self._values(Machine, "SELECT * FROM machines WHERE +fingerprint = ?", fingerprint)
         return found[0] if found else None
 
+    def _is_older_than(self, version: int) -> bool:
+        """Return whether the tables are older, as those that are only read may be."""
+        if self._connection is None:
+            return False
+        with sentences(self.path):
+            return schema_version(self._connection) < version
+
     def _newest_run(self, scope: Scope) -> Run | None:
         found = self._values(Run, "SELECT * FROM runs WHERE scope_key = ? ORDER BY kept DESC", scope.key)
         return self._with_trials(found[0]) if found else None
@@ -269,7 +299,14 @@ class Store:
         return writing(self._db, self.path)
 
 
-_TABLES: dict[str, type[Value]] = {"machines": Machine, "runs": Run, "trials": Trial, "plans": Plan}
+_NEW = {"outcomes"}  # the tables that version 2 has and version 1 has not
+_TABLES: dict[str, type[Value]] = {
+    "machines": Machine,
+    "runs": Run,
+    "trials": Trial,
+    "plans": Plan,
+    "outcomes": Outcome,
+}
 
 
 def _check_family(run: Run, plans: Sequence[Plan]) -> None:

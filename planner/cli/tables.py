@@ -197,6 +197,8 @@ def print_answer(answer: Answer) -> None:
     console.print(answer.reason)
     for reason in answer.stale_reasons:
         console.print(f"Stale: {reason}.")
+    for failed in answer.demoted:
+        console.print(failed)
     if answer.asked:
         console.print(answer.asked)
     _print_comparison(console, plan)

@@ -1,15 +1,16 @@
-"""The routes. All of them only read; what is free is asked afresh at each question about a plan."""
+"""The routes. All that are GET only read; what is free is asked afresh at each question about a plan."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
+from functools import cached_property
 from importlib import metadata
 from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import Depends, FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import Response
 from starlette.exceptions import HTTPException
@@ -19,42 +20,88 @@ from ...probes.machine import Machine, probe
 from ...store.store import Store
 from ..choose import Answer
 from .ask import FreeMemory, UnknownModelError, answer, free_by_device, models_in
+from .feedback import keep_report
 from .guard import Guard
 from .lookout import Lookout
-from .wire import Health, MachineNow, PlanList, PlanQuery, Refusal, Welcome, line_of
+from .wire import (
+    Health,
+    MachineNow,
+    PlanList,
+    PlanQuery,
+    Prediction,
+    Question,
+    Refusal,
+    Report,
+    Reported,
+    Welcome,
+    line_of,
+)
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp
 
+    from ..forecast import Forecasts
+
 BODY_LIMIT_BYTES = 64 * 2**10
 OPENAPI_PATH = "/v1/openapi.json"
+PLAN_ID = r"^[0-9a-f]{16}$"
 STATUS: dict[type[AutotuneError], int] = {NoPlanError: 404, UsageError: 422, StoreError: 503, DaemonError: 503}
 
-_SAYS = {status: {"model": Refusal} for status in (400, 403, 404, 422, 503)}
+_SAYS = {status: {"model": Refusal} for status in (400, 401, 403, 404, 422, 503)}
 
 
 class App(FastAPI):
     """A FastAPI app with the guard before everything, also before what answers errors."""
 
+    token = ""
+
     def build_middleware_stack(self) -> ASGIApp:
         """Return the whole stack of FastAPI, behind the guard."""
-        return Guard(super().build_middleware_stack())
+        return Guard(super().build_middleware_stack(), self.token)
 
 
 class Desk:
     """What the routes ask: the store, the machine and its free memory."""
 
-    def __init__(self, read_store: Callable[[], Store], lookout: Lookout, free_memory: FreeMemory) -> None:
+    def __init__(
+        self,
+        read_store: Callable[[], Store],
+        open_store: Callable[[], Store],
+        lookout: Lookout,
+        free_memory: FreeMemory,
+    ) -> None:
         self._read_store = read_store
+        self._open_store = open_store
         self.lookout = lookout
         self._free_memory = free_memory
         self._started_s = time.monotonic()
 
-    def plan(self, query: PlanQuery) -> Answer:
-        """Return the plan for now. Raises NoPlanError, StoreError and DaemonError."""
-        machine = self.lookout.sight().machine
-        with self._store() as store:
-            return answer(store, query.question, machine, self._free_memory(machine))
+    def plan(self, query: PlanQuery) -> Answer | Prediction:
+        """Return the plan for now, or what is predicted. Raises NoPlanError, StoreError and DaemonError."""
+        machine, question = self.lookout.sight().machine, query.question
+        free_bytes = self._free_memory(machine)
+        try:
+            with self._store() as store:
+                return answer(store, question, machine, free_bytes)
+        except UnknownModelError:
+            predicted = self._forecast(question, machine, free_bytes) if _can_be_predicted(question) else None
+            if predicted is None:
+                raise
+            return predicted
+
+    @cached_property
+    def _forecasts(self) -> Forecasts:
+        from ..forecast import Forecasts  # what it needs takes a while to import, and is asked only for untuned models
+
+        return Forecasts(self._store)
+
+    def _forecast(self, question: Question, machine: Machine, free_bytes: Mapping[str, int]) -> Prediction | None:
+        return self._forecasts.predict(question.model, question.wish, machine, free_bytes, question.max_memory_bytes)
+
+    def report(self, plan_id: str, report: Report) -> Reported:
+        """Keep what became of a plan. Raises NoPlanError if there is no such plan, and StoreError."""
+        with self._open_store() as store:
+            return keep_report(store, plan_id, report)
 
     def plans(self) -> PlanList:
         """Return every plan in short. Raises StoreError."""
@@ -104,11 +151,16 @@ class Desk:
 def create_app(
     *,
     read_store: Callable[[], Store] = Store.read,
+    open_store: Callable[[], Store] = Store.open,
     probe: Callable[[], Machine] = probe,
     free_memory: FreeMemory = free_by_device,
+    token: str = "",
 ) -> FastAPI:
-    """Return the daemon's app. The parameters are what it asks of the world, so that a test can be the world."""
-    desk = Desk(read_store, Lookout(probe), free_memory)
+    """Return the daemon's app. The parameters are what it asks of the world, so that a test can be the world.
+
+    token: who does not know it may change nothing; without one, nobody may.
+    """
+    desk = Desk(read_store, open_store, Lookout(probe), free_memory)
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -128,6 +180,7 @@ def create_app(
         dependencies=[Depends(_each_parameter_once)],
         responses=_SAYS,  # type: ignore[arg-type]  # FastAPI's own annotation leaves out what its documentation shows
     )
+    app.token = token
     _add_routes(app, desk)
     app.add_exception_handler(AutotuneError, _refused)
     app.add_exception_handler(RequestValidationError, _misunderstood)
@@ -160,12 +213,21 @@ def _add_routes(app: FastAPI, desk: Desk) -> None:
         return desk.machine()
 
     @app.get("/v1/plan", summary="The fastest plan that fits the memory that is free now")
-    def plan(query: Annotated[PlanQuery, Query()]) -> Answer:
+    def plan(query: Annotated[PlanQuery, Query()]) -> Answer | Prediction:
         return desk.plan(query)
 
     @app.get("/v1/plans", summary="Every plan, in short", dependencies=alone)
     def plans() -> PlanList:
         return desk.plans()
+
+    @app.post("/v1/plans/{plan_id}/outcome", summary="What became of a call with a plan", dependencies=alone)
+    def outcome(plan_id: Annotated[str, Path(pattern=PLAN_ID)], report: Report) -> Reported:
+        return desk.report(plan_id, report)
+
+
+def _can_be_predicted(question: Question) -> bool:
+    """Return whether nothing is asked that only a measurement can say."""
+    return not (question.adapters or question.distilled or question.min_quality is not None or question.device)
 
 
 def _each_parameter_once(request: Request) -> None:
@@ -194,7 +256,10 @@ async def _misunderstood(_: Request, error: Exception) -> Response:
 
 async def _not_here(_: Request, error: Exception) -> Response:
     status = error.status_code if isinstance(error, HTTPException) else 500
-    known = {404: "There is no such route: GET / lists those that there are.", 405: "Only GET is understood here."}
+    known = {
+        404: "There is no such route: GET / lists those that there are.",
+        405: "This route does not understand that method: see /v1/openapi.json.",
+    }
     return _response(status, "UsageError", known.get(status, f"This request cannot be answered ({status})."))
 
 

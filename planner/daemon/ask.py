@@ -11,7 +11,8 @@ from ...probes.machine import Machine
 from ...probes.memory import free_memory
 from ...search.plan import Scope
 from ...store.store import Store
-from ..choose import Answer, choose
+from ..choose import Answer, choose, only
+from ..lived import lived
 from .wire import Question
 
 FREE_TIMEOUT_S = 0.8
@@ -46,6 +47,7 @@ def answer(store: Store, question: Question, machine: Machine, free_bytes: Mappi
     plans = (*finished, *unfinished)  # an interrupted search does not push a finished one aside
     if not plans:
         raise _nothing(store, question)
+    plans = tuple(only(plans, question.min_quality, question.device))
     past = {name: store.machine(name) for name in {plan.scope.machine for plan in plans}}
     return choose(
         plans,
@@ -55,6 +57,7 @@ def answer(store: Store, question: Question, machine: Machine, free_bytes: Mappi
         question.wish,
         question.max_memory_bytes,
         past={name: known for name, known in past.items() if known},
+        lives=lived(store.outcomes(plan.id for plan in plans)),
     )
 
 

@@ -4,11 +4,14 @@ Any web page can make a browser send requests to 127.0.0.1, and by DNS rebinding
 (CVE-2024-28224 in ollama). So each request has to name this machine as its host, exactly, and must not come from
 another origin. There are no CORS headers, so that a browser hands no answer to a foreign page.
 
+Whoever asks for a change must know the token too, which other users of this machine cannot read.
+
 Source: W3C, Fetch Metadata Request Headers; RFC 9110, section 7.2; RFC 6454.
 """
 
 from __future__ import annotations
 
+import hmac
 import re
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -33,14 +36,17 @@ HEADERS = {
 """What every response carries, whatever made it."""
 
 _OURS = re.compile(rb"(?:127\.0\.0\.1|localhost|\[::1\])(?::[0-9]{1,5})?", re.IGNORECASE)
+_READING = {"GET", "HEAD", "OPTIONS"}
 _OWN_SITES = (b"same-origin", b"none")  # none: the user typed the address. A page on another local port is same-site.
 
 
 class Guard:
     """Stands before everything else, so that no route, present or future, is reached around it."""
 
-    def __init__(self, app: ASGIApp) -> None:
+    def __init__(self, app: ASGIApp, token: str = "") -> None:
+        """Take the app, and the token; without one, nobody may change anything."""
         self._app = app
+        self._token = token
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer in the place of the app, or let the request through."""
@@ -58,9 +64,26 @@ class Guard:
                     headers[name] = value
             await send(message)
 
-        refused = refusal(scope["headers"])
+        refused = refusal(scope["headers"]) or self._unknown(scope)
         app = refused or self._app
         await app(scope, receive, send_with_headers)
+
+    def _unknown(self, scope: Scope) -> Response | None:
+        """Return what is told to somebody who would change something and does not know the token."""
+        if scope["method"] in _READING:
+            return None
+        said = _all(scope["headers"], b"authorization")
+        wanted = f"Bearer {self._token}".encode()
+        if self._token and len(said) == 1 and hmac.compare_digest(said[0], wanted):
+            return None
+        refused = _response(
+            401,
+            "To change something, the token is needed: send `Authorization: Bearer TOKEN`, with what is in the file "
+            "`token` of the state folder of the user who started this daemon.",
+            "DaemonError",
+        )
+        refused.headers["WWW-Authenticate"] = "Bearer"
+        return refused
 
 
 def refusal(headers: Sequence[tuple[bytes, bytes]]) -> Response | None:
@@ -79,6 +102,6 @@ def _all(headers: Sequence[tuple[bytes, bytes]], name: bytes) -> list[bytes]:
     return [value for each, value in headers if each.lower() == name]
 
 
-def _response(status: int, message: str) -> Response:
-    content = Refusal(error="UsageError", message=message).model_dump_json()
+def _response(status: int, message: str, error: str = "UsageError") -> Response:
+    content = Refusal(error=error, message=message).model_dump_json()
     return Response(content, status, media_type="application/json")

@@ -17,6 +17,7 @@ from typing import NoReturn
 from ...errors import DaemonError, UsageError
 from ..client import Client
 from .state import Listening, read_state, remove_state, write_state
+from .token import make_token
 
 HOSTS = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
 PORT = 8377
@@ -44,7 +45,7 @@ def serve(host: str = "127.0.0.1", port: int = PORT, *, say: Callable[[str], Non
     with _listener(host, port) as listener, _terminable():
         bound = listener.getsockname()[1]
         url = f"http://[::1]:{bound}" if host == "::1" else f"http://127.0.0.1:{bound}"
-        server = _server(listener)
+        server = _server(listener, make_token())
         started = datetime.now(UTC).isoformat(timespec="seconds")
         write_state(Listening(url=url, pid=os.getpid(), started=started))
         try:
@@ -98,7 +99,8 @@ def _listener(host: str, port: int) -> Iterator[socket.socket]:
 
 def _socket(family: socket.AddressFamily) -> socket.socket:
     try:
-        return socket.socket(family, socket.SOCK_STREAM)
+        # asyncio sets TCP_NODELAY only where the protocol is named; else each answer waits 40 ms for a delayed ACK
+        return socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
     except OSError as error:
         raise DaemonError(f"This machine has no such sockets ({error.strerror}): listen on 127.0.0.1.") from error
 
@@ -121,14 +123,14 @@ def _leave(number: int, _: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _server(listener: socket.socket) -> Callable[[], None]:
+def _server(listener: socket.socket, token: str) -> Callable[[], None]:
     """Return what answers on `listener` until a signal comes, which it then raises again."""
     import uvicorn
 
     from .app import create_app
 
     config = uvicorn.Config(
-        create_app(),
+        create_app(token=token),
         loop="asyncio",
         http="h11",
         ws="none",

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
 
 from ...probes.machine import Machine
 from ...search.plan import SCHEMA_VERSION, Plan
+from ...search.recipe import Choice, Recipe
 from ...search.workload import Workload
+from ...store.outcome import Ending
 from ...value import Value
 from ..choose import Wish
 
 ANSWER_LIMIT_BYTES = 2**20
+MOST_DETAIL = 300
 MODEL = r"^[A-Za-z0-9._/@-]{1,200}$"
 ADAPTER = r"[0-9a-f]{16}:-?[0-9.e+-]{1,30}"
 VARIANT = r"[a-z_]{1,20}@[0-9a-f:e.+-]{1,60}"
@@ -60,6 +63,29 @@ class MachineNow(Value):
     machine: Machine
 
 
+class Prediction(Value):
+    """The plan to begin with where none was measured, and how one is measured. Its fields mean what an answer's do.
+
+    `safer` is a recipe that is predicted to need less, `asked` says that nothing was measured, and what to run.
+    """
+
+    schema_version: int = SCHEMA_VERSION
+    model: str
+    known: Literal["predicted"] = "predicted"
+    reason: str
+    device: str
+    workload: Workload
+    fits: bool
+    needs_bytes: int
+    free_bytes: int
+    safer: Recipe | None = None
+    asked: str
+    call: dict[str, int | float]
+    apply: dict[str, Choice]
+    environment: dict[str, str] = {}
+    notes: tuple[str, ...] = ()
+
+
 class PlanLine(Value):
     """A plan in short."""
 
@@ -82,6 +108,26 @@ class PlanList(Value):
 
     schema_version: int = SCHEMA_VERSION
     plans: tuple[PlanLine, ...]
+
+
+class Report(Value):
+    """What became of a call with a plan. Only `outcome` must be said; the rest as an `Outcome` of the store has it."""
+
+    outcome: Ending
+    latency_ms: float | None = Field(default=None, gt=0, le=1e9)
+    peak_bytes: int | None = Field(default=None, ge=0, le=2**50)
+    free_bytes: int | None = Field(default=None, ge=0, le=2**50)
+    detail: str = Field(default="", max_length=MOST_DETAIL)
+
+
+class Reported(Value):
+    """What follows from a report: why the plan is given no more (or nothing), and what it is now taken to need."""
+
+    schema_version: int = SCHEMA_VERSION
+    id: str
+    plan_id: str
+    demoted: str = ""
+    needs_bytes: int
 
 
 def line_of(plan: Plan) -> PlanLine:
@@ -142,7 +188,7 @@ Decimal = Annotated[float, BeforeValidator(_decimal)]
 
 
 class Question(Value):
-    """What is asked about a plan; `revision` and `max_memory_bytes` as for `choose`.
+    """What is asked about a plan; `revision`, `max_memory_bytes`, `min_quality` and `device` as for `choose`.
 
     adapters: those that the model is used with, as a scope names them; a plan for others is none. distilled: the
     variants that a plan may have.
@@ -152,6 +198,8 @@ class Question(Value):
     wish: Wish = Wish()
     revision: str | None = None
     max_memory_bytes: int | None = None
+    min_quality: float | None = None
+    device: str | None = None
     adapters: tuple[str, ...] = ()
     distilled: tuple[str, ...] = ()
 
@@ -169,6 +217,8 @@ class PlanQuery(BaseModel):
     batch: Digits | None = Field(default=None, ge=1, le=100_000)
     frames: Digits | None = Field(default=None, ge=1, le=100_000)
     max_memory: Annotated[str, Field(max_length=24), AfterValidator(_memory)] | None = None
+    min_quality: Decimal | None = Field(default=None, ge=0, le=2)
+    device: Annotated[str, Field(pattern=r"^[a-z]{1,10}(:[0-9]{1,3})?$")] | None = None
     revision: Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")] | None = None
     adapters: Annotated[str, Field(pattern=f"^{ADAPTER}(,{ADAPTER}){{0,31}}$")] | None = None
     distilled: Annotated[str, Field(pattern=f"^{VARIANT}(,{VARIANT}){{0,7}}$")] | None = None
@@ -181,6 +231,8 @@ class PlanQuery(BaseModel):
             wish=Wish(**self.model_dump(include=set(Wish.model_fields))),
             revision=self.revision,
             max_memory_bytes=None if self.max_memory is None else bytes_of(self.max_memory),
+            min_quality=self.min_quality,
+            device=self.device,
             adapters=tuple(self.adapters.split(",")) if self.adapters else (),
             distilled=tuple(self.distilled.split(",")) if self.distilled else (),
         )

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
 BASE_URL = "http://127.0.0.1:8377"
+TOKEN = "a-token-that-only-this-user-can-read"
+KNOWS = {"authorization": f"Bearer {TOKEN}"}
 
 
 @dataclass
@@ -36,6 +38,7 @@ class World:
         return create_app(
             probe=lambda: self.machine,
             free_memory=lambda _: self.free_bytes,
+            token=TOKEN,
         )
 
 

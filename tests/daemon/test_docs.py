@@ -42,7 +42,7 @@ def test_every_field_of_the_answer_is_there() -> None:
 
 
 def test_every_status_is_there() -> None:
-    assert first_column("When there is no answer") == {"400", "403", "404", "405", "413", "422", "503"}
+    assert first_column("When there is no answer") == {"400", "401", "403", "404", "405", "413", "422", "503"}
 
 
 def test_the_numbers_are_the_ones_in_the_code() -> None:

@@ -16,7 +16,7 @@ from starlette.testclient import TestClient
 from autotune.planner.daemon.app import BODY_LIMIT_BYTES, OPENAPI_PATH, create_app
 from autotune.planner.daemon.guard import HEADERS, Guard, refusal
 
-from .conftest import BASE_URL, World
+from .conftest import BASE_URL, KNOWS, TOKEN, World
 
 HOSTILE: list[tuple[dict[str, Any], int]] = [
     ({"host": "evil.example"}, 400),
@@ -79,9 +79,31 @@ def test_every_route_refuses_the_hostile(ask: TestClient, path: str) -> None:
 @pytest.mark.parametrize("path", PATHS)
 def test_every_route_answers_the_harmless(ask: TestClient, path: str) -> None:
     plain = ask.get(path).status_code
-    assert plain in {200, 422}
+    assert plain in {200, 405, 422}
     for headers in HARMLESS:
         assert ask.get(path, headers=headers).status_code == plain, headers
+
+
+@pytest.mark.parametrize("path", [*PATHS, "/no/such/route"])
+def test_every_route_refuses_changes_by_those_who_do_not_know_the_token(ask: TestClient, path: str) -> None:
+    right = KNOWS["authorization"]
+    wrong = ["", "Bearer", "Bearer ", right[:-1], right + "x", right.removeprefix("Bearer "), right.replace(" ", "")]
+    for method in ("POST", "PUT", "PATCH", "DELETE", "BREW"):
+        assert ask.request(method, path).status_code == 401
+        for authorization in wrong:
+            response = ask.request(method, path, headers={"authorization": authorization})
+            assert response.status_code == 401, authorization
+            assert response.headers["www-authenticate"] == "Bearer"
+            assert right not in response.text
+        assert ask.request(method, path, headers=KNOWS).status_code != 401
+
+
+def test_the_token_is_asked_once_and_for_nothing_without_one() -> None:
+    twice = [(b"host", b"127.0.0.1"), *[(b"authorization", KNOWS["authorization"].encode())] * 2]
+    for token, headers in ((TOKEN, twice), ("", [(b"host", b"127.0.0.1"), (b"authorization", b"Bearer ")])):
+        unknown = Guard(FastAPI(), token)._unknown({"method": "POST", "headers": headers})
+        assert unknown is not None
+        assert unknown.status_code == 401
 
 
 def test_one_host_and_only_one_must_be_named() -> None:
@@ -114,7 +136,8 @@ def test_each_response_carries_the_headers_whatever_made_it(world: World) -> Non
         400: ask.get("/v1/health", headers={"host": "evil.example"}),
         403: ask.get("/v1/health", headers={"origin": "null"}),
         404: ask.get("/nowhere"),
-        405: ask.post("/v1/health"),
+        401: ask.post("/v1/health"),
+        405: ask.post("/v1/health", headers=KNOWS),
         413: ask.request("GET", "/v1/health", content=big),
         422: ask.get("/v1/plan"),
         500: ask.get("/broken"),
@@ -134,7 +157,7 @@ def test_a_large_body_is_not_taken_in(world: World) -> None:
     def take(content: dict[str, str]) -> int:
         return len(content)
 
-    ask = TestClient(app, base_url=BASE_URL)
+    ask = TestClient(app, base_url=BASE_URL, headers=KNOWS)
     assert ask.post("/take", json={"a": "b"}).json() == 1
     assert ask.post("/take", json={"a": "b" * BODY_LIMIT_BYTES}).status_code == 413
 

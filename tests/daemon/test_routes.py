@@ -25,6 +25,16 @@ from .family import FAST, GIB, MACHINE, MIDDLE, SMALL, WORKLOAD, keep, keep_noth
 NOT_SEEN = ("This machine is not known yet (its drivers have not answered yet): ask again in a second.",)
 
 
+ROUTES = {
+    "/": {"get"},
+    "/v1/health": {"get"},
+    "/v1/machine": {"get"},
+    "/v1/plan": {"get"},
+    "/v1/plans": {"get"},
+    "/v1/plans/{plan_id}/outcome": {"post"},
+}
+
+
 def refuse_constant(name: str) -> None:
     raise AssertionError(f"{name} is not JSON")
 
@@ -50,7 +60,7 @@ def answer(ask: TestClient, **query: object) -> Answer:
 def test_the_welcome_lists_the_routes(ask: TestClient) -> None:
     welcome = Welcome.model_validate_json(json.dumps(content(ask, "/")))
     assert welcome.name == "autotune"
-    assert set(welcome.routes) == {"/", OPENAPI_PATH, "/v1/health", "/v1/machine", "/v1/plan", "/v1/plans"}
+    assert set(welcome.routes) == {OPENAPI_PATH, *ROUTES}
 
 
 def test_plans_change_with_the_memory_that_is_free(ask: TestClient, world: World) -> None:
@@ -97,9 +107,9 @@ def test_an_interrupted_search_is_better_than_nothing(ask: TestClient) -> None:
 
 
 def test_no_plan_is_a_sentence_that_says_what_to_run(ask: TestClient) -> None:
-    nothing = refused(ask, 404, model="shapes")
+    nothing = refused(ask, 404, model="mine")
     assert nothing.error == "NoPlanError"
-    assert nothing.message == "There is no plan for shapes yet: run `autotune --model shapes`."
+    assert nothing.message == "There is no plan for mine yet: run `autotune --model mine`."
     keep()
     near = refused(ask, 404, model="shape")
     assert near.near == ("shapes",)
@@ -260,10 +270,10 @@ def test_a_driver_that_thinks_keeps_nobody_waiting() -> None:
     with TestClient(create_app(probe=probe, free_memory=lambda _: {"cpu": GIB}), base_url=BASE_URL) as ask:
         try:
             assert Health.model_validate_json(ask.get("/v1/health").text).problems == NOT_SEEN
-            assert refused(ask, 503, model="shapes").message == NOT_SEEN[0]
+            assert refused(ask, 503, model="mine").message == NOT_SEEN[0]
         finally:
             hanging.set()
-        assert refused(ask, 404, model="shapes").error == "NoPlanError"
+        assert refused(ask, 404, model="mine").error == "NoPlanError"
 
 
 def test_a_broken_probe_is_said_and_tried_again() -> None:
@@ -276,22 +286,21 @@ def test_a_broken_probe_is_said_and_tried_again() -> None:
         return found
 
     ask = TestClient(create_app(probe=probe, free_memory=lambda _: {"cpu": GIB}), base_url=BASE_URL)
-    assert "OSError: no /proc here" in refused(ask, 503, model="shapes").message
-    assert refused(ask, 404, model="shapes").error == "NoPlanError"
+    assert "OSError: no /proc here" in refused(ask, 503, model="mine").message
+    assert refused(ask, 404, model="mine").error == "NoPlanError"
 
 
 def test_the_schema_is_generated_and_says_everything(ask: TestClient) -> None:
     schema = content(ask, OPENAPI_PATH)
-    assert set(schema["paths"]) == {"/", "/v1/health", "/v1/machine", "/v1/plan", "/v1/plans"}
-    assert all(set(methods) == {"get"} for methods in schema["paths"].values()), "they all only read"
+    assert {path: set(methods) for path, methods in schema["paths"].items()} == ROUTES
     plan = schema["paths"]["/v1/plan"]["get"]
     names = {parameter["name"]: parameter["required"] for parameter in plan["parameters"]}
     assert names.pop("model") is True
     assert not any(names.values())
-    about_memory_and_model = {"max_memory", "revision", "adapters", "distilled"}
+    about_memory_and_model = {"max_memory", "min_quality", "device", "revision", "adapters", "distilled"}
     assert set(names) == {"width", "height", "steps", "guidance", "batch", "frames"} | about_memory_and_model
     assert {"200", "404", "422", "503"} <= set(plan["responses"])
-    assert {"Answer", "Plan", "Refusal"} <= set(schema["components"]["schemas"])
+    assert {"Answer", "Plan", "Prediction", "Refusal", "Report", "Reported"} <= set(schema["components"]["schemas"])
 
 
 @pytest.mark.parametrize(

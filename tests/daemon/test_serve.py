@@ -20,7 +20,7 @@ import pytest
 
 from autotune.errors import DaemonError, UsageError
 from autotune.planner.client import Client
-from autotune.planner.daemon.serve import MOST_CONNECTIONS, PORT, serve
+from autotune.planner.daemon.serve import MOST_CONNECTIONS, PORT, _listener, serve
 from autotune.planner.daemon.state import FILE_NAME, Listening, read_state, write_state
 from autotune.store.places import state_dir
 
@@ -108,6 +108,11 @@ def test_nothing_heavy_is_imported_and_the_start_is_short() -> None:
     heavy = {"torch", "diffusers", "transformers", "optuna", "numpy", "PIL", "sqlite_utils", "rich", "typer", "pynvml"}
     assert heavy.isdisjoint(modules)
     assert cpu_s < 1.5  # on a machine that does nothing else, this is the time that passes
+
+
+def test_answers_are_not_held_back_for_an_acknowledgement() -> None:
+    with _listener("127.0.0.1", 0) as listener:
+        assert listener.proto == socket.IPPROTO_TCP  # by which asyncio tells whether there is a delay to switch off
 
 
 def test_it_listens_on_loopback_alone(daemon: Served) -> None:

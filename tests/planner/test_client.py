@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import socket
 import subprocess
@@ -11,22 +12,24 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from importlib import import_module
+from typing import Any
 
 import pytest
 
 import autotune
 from autotune.errors import AutotuneError, DaemonError, NoPlanError, StoreError, UsageError
 from autotune.planner import client as module
+from autotune.planner.aclient import AsyncClient
 from autotune.planner.choose import Answer, Wish
-from autotune.planner.client import Client, plan
+from autotune.planner.client import Client, plan, report
 from autotune.planner.daemon.app import create_app
 from autotune.planner.daemon.state import Listening, write_state
-from autotune.planner.daemon.wire import ANSWER_LIMIT_BYTES
+from autotune.planner.daemon.wire import ANSWER_LIMIT_BYTES, Prediction
 from autotune.probes.machine import probe
-from autotune.store.places import data_dir
+from autotune.store.places import data_dir, state_dir
 from autotune.store.store import FILE_NAME
 
-from ..daemon.conftest import World, listening
+from ..daemon.conftest import TOKEN, World, listening
 from ..daemon.family import FAST, GIB, MACHINE, MIDDLE, SMALL, WORKLOAD, keep, plan_of
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nConnection: close\r\n"
@@ -211,8 +214,9 @@ def timed(call: Callable[[], Answer]) -> float:
 
 def test_errors_come_back_as_they_were_raised(live: str) -> None:
     for ask in (Client(live).plan, lambda model: plan(model, url=live)):
-        with pytest.raises(NoPlanError, match=r"run `autotune --model shapes`"):
-            ask("shapes")
+        for model in ("shapes", "mine"):  # the one is predicted, and not measured either
+            with pytest.raises(NoPlanError, match=rf"run `autotune --model {model}`"):
+                ask(model)
         with pytest.raises(UsageError, match=r"model cannot be"):
             ask("../../etc/passwd")
     with pytest.raises(UsageError, match="There is no parameter colour"):
@@ -290,6 +294,73 @@ def test_answers_stay_far_below_the_limit(live: str) -> None:
     assert len(Client(live).plan("shapes").model_dump_json()) < ANSWER_LIMIT_BYTES / 100
 
 
+def test_what_became_of_a_plan_arrives(live: str) -> None:
+    keep()
+    pretend(live)
+    token = state_dir() / "token"
+    token.touch(0o600)
+    first = plan("shapes")
+    with pytest.raises(DaemonError, match="token is needed"):
+        Client().report(first.plan.id, "ok")
+    token.write_text(TOKEN)
+    assert Client(live).report(first.plan.id, "ok", latency_ms=51.5, peak_bytes=5 * GIB).needs_bytes > 5 * GIB
+    for _ in range(2):
+        said = report(first.plan.id, "out_of_memory", detail="x " * 1000)
+    assert said.demoted.startswith("ran out of memory 2 times in apps, at last with: x x x")
+    assert plan("shapes").plan.recipe == MIDDLE.recipe
+    with pytest.raises(NoPlanError, match="There is no plan 0000000000000000 here"):
+        Client().report("0" * 16, "ok")
+    with pytest.raises(UsageError, match="plan_id cannot be"):
+        Client().report("x", "ok")
+
+
+@pytest.mark.parametrize("daemon", ["none", "hangs", "does not know us"])
+def test_without_a_daemon_a_report_is_kept_by_the_app(daemon: str, live: str) -> None:
+    keep()
+    plan_id = plan("shapes").plan.id
+    with speaking(silent) as silence:
+        if daemon != "none":
+            pretend(silence if daemon == "hangs" else live)
+        for _ in range(2):
+            report(plan_id, "out_of_memory")
+    assert Client(live).plan("shapes").plan.recipe == MIDDLE.recipe
+
+
+@pytest.mark.parametrize("wrong", [{"latency_ms": -1}, {"latency_ms": "fast"}, {"colour": "red"}, {"detail": 7}])
+def test_a_report_that_cannot_be_meant_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(UsageError, match=rf"A report cannot say {next(iter(wrong))}="):
+        report("0" * 16, "ok", **wrong)
+
+
+def test_what_is_predicted_is_there_for_those_who_ask(live: str) -> None:
+    assert isinstance(Client(live).ask("shapes"), Prediction)
+    keep()
+    assert isinstance(Client(live).ask("shapes"), Answer)
+
+
+def test_all_of_it_can_be_awaited(live: str) -> None:
+    keep()
+    (state_dir() / "token").write_text(TOKEN)
+
+    async def talk() -> None:
+        client, waited = AsyncClient(live), Client(live)
+        answer, health = await asyncio.gather(client.plan("shapes"), client.health())
+        assert answer == waited.plan("shapes") == await client.ask("shapes")
+        assert health.name == "autotune"
+        assert (await client.report(answer.plan.id, "ok")).demoted == ""
+        assert await client.plans() == waited.plans()
+        assert (await client.machine()).machine == MACHINE
+        with pytest.raises(NoPlanError):
+            await client.plan("mine")
+
+    asyncio.run(talk())
+    with pytest.raises(UsageError, match="on this machine"):
+        AsyncClient("http://evil.example:80")
+    assert {name for name in vars(Client) if not name.startswith("_")} == {
+        name for name in vars(AsyncClient) if not name.startswith("_")
+    }
+
+
 def test_the_client_is_light() -> None:
     code = (
         "import sys; from autotune.planner.client import plan\n"
@@ -318,4 +389,6 @@ def test_the_client_is_light() -> None:
 def test_the_door_leads_here() -> None:
     assert autotune.plan is plan
     assert autotune.Client is Client
+    assert autotune.AsyncClient is AsyncClient
+    assert autotune.report is report
     assert issubclass(import_module("autotune.errors").DaemonError, AutotuneError)

@@ -13,7 +13,7 @@ from sqlite_utils import Database, Migrations
 from autotune.errors import StoreError
 from autotune.store.checks import SCHEMA_VERSION, schema_version
 from autotune.store.connection import connect_to_write
-from autotune.store.migrations import BACKUPS_KEPT, MIGRATIONS, bring_up_to_date, version_1
+from autotune.store.migrations import BACKUPS_KEPT, MIGRATIONS, bring_up_to_date, version_1, version_2
 from autotune.store.store import Store
 
 from .samples import MACHINE, SCOPE, plan, trial
@@ -35,9 +35,10 @@ def tables_of(path: Path) -> set[tuple[str, ...]]:
         return {tuple(row) for row in connection.execute("SELECT type, name, tbl_name, sql FROM sqlite_master")}
 
 
+@pytest.mark.parametrize("file", [f"version-{n + 1}.sql" for n in range(SCHEMA_VERSION)])
 @pytest.mark.parametrize("way", [Store.read, Store.open])
-def test_a_store_of_version_1_can_be_opened(tmp_path: Path, way: Callable[[Path], Store]) -> None:
-    with way(made_from("version-1.sql", tmp_path / "autotune.db")) as store:
+def test_a_store_of_each_version_can_be_opened(tmp_path: Path, file: str, way: Callable[[Path], Store]) -> None:
+    with way(made_from(file, tmp_path / "autotune.db")) as store:
         assert store.damage == ()
         interrupted, finished = store.runs("shapes")
         assert (interrupted.state, interrupted.reason) == ("unfinished", "interrupted")
@@ -60,6 +61,16 @@ def test_a_store_of_version_1_can_be_opened(tmp_path: Path, way: Callable[[Path]
         machine = store.machine(best.scope.machine)
         assert machine is not None
         assert machine.software.versions["torch"] == "2.13.0"
+
+
+@pytest.mark.parametrize("way", [Store.read, Store.open])
+def test_what_apps_said_of_plans_is_there_from_version_2_on(tmp_path: Path, way: Callable[[Path], Store]) -> None:
+    for version, said in ((1, []), (2, ["ok", "out_of_memory"])):
+        with way(made_from(f"version-{version}.sql", tmp_path / f"{version}.db")) as store:
+            (plan_id,) = {plan.id for plan in store.plans("shapes", provisional=False)}
+            assert [outcome.outcome for outcome in store.outcomes([plan_id, "another"])] == said
+            assert store.outcomes(["another"]) == ()
+            assert store.damage == ()
 
 
 def test_a_store_of_version_1_can_be_written_to(tmp_path: Path) -> None:
@@ -110,14 +121,15 @@ def next_version(change: Callable[[Database], None]) -> Migrations:
     """Return the changes up to a version that does not exist yet."""
     migrations = Migrations("autotune")
     migrations()(version_1)
-    migrations(name="version_2")(change)
+    migrations()(version_2)
+    migrations(name="version_3")(change)
     return migrations
 
 
 def add_a_column(db: Database) -> None:
     db.table("plans").add_column("note", str)
     db.execute("UPDATE plans SET note = 'old'")
-    db.execute("PRAGMA user_version = 2")
+    db.execute("PRAGMA user_version = 3")
 
 
 def add_a_column_and_fail(db: Database) -> None:
@@ -148,11 +160,11 @@ def test_before_the_tables_are_changed_the_store_is_copied(path: Path) -> None:
 
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT note FROM plans").fetchall() == [("old",)]
-        assert schema_version(connection) == 2
+        assert schema_version(connection) == 3
     backups = path.parent / "backups"
     assert backups.stat().st_mode & 0o777 == 0o700
     (copy,) = backups.iterdir()
-    assert copy.name.endswith("-v1.db")
+    assert copy.name.endswith("-v2.db")
     assert copy.stat().st_mode & 0o777 == 0o600
     with Store.open(copy) as store:
         assert (store.runs(), store.plans("shapes")) == before
