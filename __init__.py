@@ -1,6 +1,7 @@
 """autotune: the fastest way to run a diffusers pipeline on this machine, found by measuring.
 
     pipe = autotune.load("flux-dev")      a pipeline with the best plan for now applied
+    pipe = autotune.apply(pipe, plan)     a plan, as far as it can be, for a pipeline that is loaded already
     plan = autotune.plan("flux-dev")      the plan alone
     autotune.report(plan.plan.id, "ok")   what became of it
     autotune.tune("flux-dev")             measure, and keep what was found
@@ -17,17 +18,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from .planner.aclient import AsyncClient
+    from .planner.applying import apply
     from .planner.client import Client, plan, report
     from .planner.load import load
     from .planner.tune import tune
     from .search.plan import Plan
 
-__all__ = ["AsyncClient", "Client", "Plan", "load", "plan", "report", "tune"]
+__all__ = ["AsyncClient", "Client", "Plan", "apply", "load", "plan", "report", "tune"]
 
 _MODULES = {
     "AsyncClient": ".planner.aclient",
     "Client": ".planner.client",
     "Plan": ".search.plan",
+    "apply": ".planner.applying",
     "load": ".planner.load",
     "plan": ".planner.client",
     "report": ".planner.client",

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
-from ..errors import AutotuneError
+from ..errors import AutotuneError, UnfitError
 from ..probes.software import probe_software
 from ..search.assemble import assemble, calls
 from ..search.compiled import is_compiled, recall
@@ -20,7 +23,8 @@ from .catalogue import Model, find_model
 from .catalogue.unpacking import have_unpacked
 from .catalogue.weights import require_weights
 from .choose import Answer, Wish, said_environment, wish_of
-from .client import plan
+from .client import plan, report
+from .tuned import Made, TunedPipeline, ran_out_of_memory, release
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,45 +32,9 @@ if TYPE_CHECKING:
     from ..search.additions import Additions
     from ..search.recipe import Recipe
     from ..search.workload import Workload
+    from .tuned import Remake
 
 log = logging.getLogger("autotune")
-
-
-class TunedPipeline:
-    """A diffusers pipeline with a plan applied; everything that the pipeline has is reached through it.
-
-    Calling it fills in the workload that the plan is for (steps, guidance, size), which any argument overrides;
-    a `callback_on_step_end` of the caller's takes the place of the one by which the plan ends guidance early.
-    `answer` is the plan and its reason, None where the pipeline is unmodified because there was no plan.
-    """
-
-    def __init__(self, pipe: Any, answer: Answer | None, call: dict[str, Any]) -> None:
-        """Wrap a pipeline. call: keyword arguments that every call has unless it says otherwise."""
-        self.pipe = pipe
-        self.answer = answer
-        self._call = call
-
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """Call the pipeline."""
-        return self.pipe(*args, **{**self._call, **kwargs})
-
-    def __getattr__(self, name: str) -> Any:
-        """Return what the pipeline has under this name."""
-        if name == "pipe":  # a copy that is being made has none yet
-            raise AttributeError(name)
-        return getattr(self.pipe, name)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        """Set it on the pipeline, which is who looks at it: `pipe.scheduler = ...` changes the scheduler."""
-        if name in {"pipe", "answer", "_call"}:
-            super().__setattr__(name, value)
-        else:
-            setattr(self.pipe, name, value)
-
-    def to(self, *args: Any, **kwargs: Any) -> Self:
-        """Move the pipeline, and return what was moved, as diffusers does."""
-        self.pipe.to(*args, **kwargs)
-        return self
 
 
 def load(
@@ -78,6 +46,9 @@ def load(
     **workload: float,
 ) -> TunedPipeline:
     """Return the model's pipeline with the best plan for now applied; without a plan, the unmodified one and a warning.
+
+    Where memory runs out, while it loads or in a later call, that is reported and warned of, and the next safer plan
+    takes its place; only where there is none is the error raised.
 
     model: a short name, a folder in diffusers format, a file of weights, which is unpacked first where it was not, or a
     repository of the hub whose weights were fetched.
@@ -95,39 +66,99 @@ def load(
     require_weights(found.card)
     wish = wish_of(**workload)
     added = additions_of(found.card, probe_software(), lora, distilled, allowed=bool(distilled))
-    answer = _answer(found, wish, max_memory_bytes, added)
-    if answer:
+    order = _Order(found, wish, max_memory_bytes, added)
+    return TunedPipeline(order.made(order.ask(max_memory_bytes)), order.safer)
+
+
+@dataclass(frozen=True)
+class _Order:
+    """What an app asked for when it loaded: enough to make the pipeline again with another plan."""
+
+    model: Model
+    wish: Wish
+    max_memory_bytes: int | None
+    added: Additions
+
+    def ask(self, limit_bytes: int | None) -> Answer | None:
+        """Return the answer of the daemon or the store; None, with a warning, where there is none."""
+        card = self.model.card
         try:
-            recipe, scope = answer.plan.recipe, answer.plan.scope
-            bench = _bench(found, scope.workload, scope.device, added, scope.machine)
-            _recall(recipe, bench)
-            return TunedPipeline(assemble(recipe, bench), answer, {**answer.call, **calls(recipe, bench)})
-        except Exception as error:  # noqa: BLE001 - whatever a library that has changed says, the app gets its pipeline
-            log.warning(
-                "The plan for %s (%s) could not be applied, so it is left out: %s", model, answer.plan.recipe, error
+            answer = plan(
+                card.name,
+                max_memory_bytes=limit_bytes,
+                workload=self.wish,
+                revision=card.revision,
+                added=self.added,
             )
-    tuned_for = wish.over(found.workload)
-    pipe = assemble(UNMODIFIED, _bench(found, tuned_for, "cpu", added))
-    return TunedPipeline(pipe, None, call_arguments(tuned_for, found.card.pipeline_class))
+        except AutotuneError as error:
+            log.warning("%s is loaded as diffusers makes it: %s", card.name, error)
+            return None
+        for reason in (*answer.stale_reasons, *answer.demoted, answer.asked, _started_otherwise(answer)):
+            if reason:
+                log.warning("The plan for %s: %s", card.name, reason)
+        return answer
 
+    def made(self, answer: Answer | None) -> Made:
+        """Return the pipeline of a plan, or of the next safer one where memory runs out; unmodified without any."""
+        if answer is None:
+            return self._unmodified()
+        try:
+            return self._applied(answer)
+        except Exception as error:
+            if ran_out_of_memory(error):
+                remake = self.safer(answer, str(error))
+                if remake is None:
+                    raise
+            else:  # whatever a library that has changed says, the app gets its pipeline
+                name, recipe = self.model.card.name, answer.plan.recipe
+                log.warning("The plan for %s (%s) could not be applied, so it is left out: %s", name, recipe, error)
+                remake = self._unmodified
+        release()
+        return remake()
 
-def _answer(model: Model, wish: Wish, max_memory_bytes: int | None, added: Additions) -> Answer | None:
-    """Return the answer of the daemon or the store; None, with a warning, where there is none."""
-    try:
-        answer = plan(
-            model.card.name,
-            max_memory_bytes=max_memory_bytes,
-            workload=wish,
-            revision=model.card.revision,
-            added=added,
+    def safer(self, answer: Answer, detail: str) -> Remake | None:
+        """Report that a plan ran out of memory, and return what makes a safer pipeline; None where nothing is safer."""
+        with suppress(AutotuneError):  # a report that cannot be kept must not end the app
+            report(answer.plan.id, "out_of_memory", free_bytes=answer.free_bytes, detail=detail)
+        if answer.safer is None and not _unmodified_takes_less(answer):
+            return None
+        log.warning(
+            "%s ran out of memory with %s: it is loaded again, to take less.", self.model.card.name, answer.plan.recipe
         )
-    except AutotuneError as error:
-        log.warning("%s is loaded as diffusers makes it: %s", model.card.name, error)
-        return None
-    for reason in (*answer.stale_reasons, answer.asked, _started_otherwise(answer)):
-        if reason:
-            log.warning("The plan for %s: %s", model.card.name, reason)
-    return answer
+        return partial(self._made_below, answer)
+
+    def _made_below(self, failed: Answer) -> Made:
+        """Return the pipeline of the fastest plan that needs less, unmodified where there is none."""
+        limit_bytes = failed.needs_bytes - 1
+        if self.max_memory_bytes is not None:
+            limit_bytes = min(limit_bytes, self.max_memory_bytes)
+        answer = self.ask(limit_bytes)
+        if answer and answer.needs_bytes <= failed.needs_bytes and answer.plan.id != failed.plan.id:
+            log.warning("%s goes on with %s.", self.model.card.name, answer.plan.recipe)
+            return self.made(answer)
+        if _unmodified_takes_less(failed):
+            return self._unmodified()
+        msg = (
+            f"{self.model.card.name} ran out of memory with {failed.plan.recipe}, and no plan is known that needs "
+            f"less: free some memory, or ask for a smaller image."
+        )
+        raise UnfitError(msg)
+
+    def _applied(self, answer: Answer) -> Made:
+        recipe, scope = answer.plan.recipe, answer.plan.scope
+        bench = _bench(self.model, scope.workload, scope.device, self.added, scope.machine)
+        _recall(recipe, bench)
+        return Made(assemble(recipe, bench), answer, {**answer.call, **calls(recipe, bench)})
+
+    def _unmodified(self) -> Made:
+        tuned_for = self.wish.over(self.model.workload)
+        pipe = assemble(UNMODIFIED, _bench(self.model, tuned_for, "cpu", self.added))
+        return Made(pipe, None, call_arguments(tuned_for, self.model.card.pipeline_class))
+
+
+def _unmodified_takes_less(answer: Answer) -> bool:
+    plan = answer.plan
+    return plan.baseline == UNMODIFIED and plan.baseline_peak_memory_bytes < plan.peak_memory_bytes
 
 
 def _started_otherwise(answer: Answer) -> str:

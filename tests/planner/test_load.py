@@ -13,11 +13,15 @@ from typing import Any
 import pytest
 
 from autotune.errors import ModelError, UsageError
-from autotune.planner.choose import choose
-from autotune.planner.load import TunedPipeline, _started_otherwise, load
+from autotune.planner.catalogue import find_model
+from autotune.planner.choose import Answer, Wish, choose
+from autotune.planner.load import _Order, _started_otherwise, load
+from autotune.planner.tuned import Made, TunedPipeline
+from autotune.search.additions import NOTHING_ADDED
 from autotune.search.recipe import Recipe
+from autotune.store.store import Store
 
-from ..daemon.family import MACHINE, plan_of
+from ..daemon.family import FAMILY, FAST, GIB, MACHINE, MIDDLE, SMALL, keep, plan_of
 from ..folders import write_model
 
 
@@ -45,7 +49,7 @@ def pipe() -> FakePipe:
 
 @pytest.fixture
 def tuned(pipe: FakePipe) -> TunedPipeline:
-    return TunedPipeline(pipe, None, {"num_inference_steps": 20, "width": 128})
+    return TunedPipeline(Made(pipe, None, {"num_inference_steps": 20, "width": 128}))
 
 
 def test_a_call_fills_in_the_workload(tuned: TunedPipeline, pipe: FakePipe) -> None:
@@ -216,3 +220,97 @@ def test_a_program_that_was_started_otherwise_is_told_how_to_start(monkeypatch: 
     assert said == f"start the program with LD_PRELOAD={library}; all else of the plan is applied."
     monkeypatch.setenv("LD_PRELOAD", f"other.so:{library}")
     assert _started_otherwise(answer) == ""
+
+
+class Short(FakePipe):
+    """A pipeline that runs out of memory until it is the last of so many."""
+
+    def __init__(self, name: str, error: Exception | None) -> None:
+        super().__init__()
+        self.name, self.error = name, error
+
+    def __call__(self, *_: Any, **kwargs: Any) -> str:
+        kwargs["generator"].draw()
+        if self.error:
+            raise self.error
+        return f"{self.name} drew {kwargs['generator'].drawn} with {self.scheduler}"
+
+
+class Generator:
+    """What torch draws noise from, as far as its state goes."""
+
+    drawn = 0
+
+    def draw(self) -> None:
+        self.drawn += 1
+
+    def get_state(self) -> int:
+        return self.drawn
+
+    def set_state(self, state: int) -> None:
+        self.drawn = state
+
+
+FULL = RuntimeError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+def order_of(monkeypatch: pytest.MonkeyPatch, failing: dict[str, Exception], *, while_loading: bool = False) -> _Order:
+    """Return an order of `shapes` whose plans fail as said, by recipe. Nothing is loaded."""
+
+    def applied(_: _Order, answer: Answer) -> Made:
+        error = failing.get(answer.plan.recipe.key)
+        if error and while_loading:
+            raise error
+        return Made(Short(answer.plan.recipe.key, error), answer, {})
+
+    monkeypatch.setattr(_Order, "_applied", applied)
+    monkeypatch.setattr(_Order, "_unmodified", lambda _: Made(Short("unmodified", None), None, {}))
+    return _Order(find_model("shapes"), Wish(), None, NOTHING_ADDED)
+
+
+@pytest.mark.parametrize("when", ["loading", "calling"])
+def test_where_memory_runs_out_the_next_safer_plan_takes_over(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, when: str
+) -> None:
+    keep(machine=MACHINE)
+    order = order_of(monkeypatch, {FAST.recipe.key: FULL, MIDDLE.recipe.key: FULL}, while_loading=when == "loading")
+    tuned = TunedPipeline(order.made(order.ask(100 * GIB)), order.safer)
+    tuned.scheduler = "Euler"
+    assert tuned(generator=Generator()) == f"{SMALL.recipe.key} drew 1 with Euler"
+    assert tuned.answer is not None
+    assert tuned.answer.plan.recipe == SMALL.recipe
+    said = " ".join(record.getMessage() for record in caplog.records)
+    assert f"ran out of memory with {FAST.recipe}" in said
+    assert f"goes on with {SMALL.recipe}" in said
+    with Store.read() as store:
+        plans = {plan.recipe: plan.id for plan in store.plans("shapes")}
+        reported = store.outcomes(plans.values())
+    assert [each.plan_id for each in reported] == [plans[FAST.recipe], plans[MIDDLE.recipe]]
+    assert all(each.outcome == "out_of_memory" and "Tried to allocate" in each.detail for each in reported)
+
+
+def test_where_nothing_is_safer_the_error_is_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    plans = [plan.model_copy(update={"baseline_peak_memory_bytes": 9 * GIB}) for plan in FAMILY]
+    keep(plans)
+    order = order_of(monkeypatch, {plan.recipe.key: FULL for plan in plans})
+    tuned = TunedPipeline(order.made(order.ask(100 * GIB)), order.safer)
+    with pytest.raises(RuntimeError, match="Tried to allocate"):
+        tuned(generator=Generator())
+
+
+def test_the_unmodified_pipeline_is_safer_where_it_took_less(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep([FAST])  # of which the baseline took half
+    order = order_of(monkeypatch, {FAST.recipe.key: FULL})
+    tuned = TunedPipeline(order.made(order.ask(100 * GIB)), order.safer)
+    assert tuned(generator=Generator()) == "unmodified drew 1 with DDIM"
+    assert tuned.answer is None
+
+
+def test_other_errors_of_a_call_are_the_callers(monkeypatch: pytest.MonkeyPatch) -> None:
+    keep()
+    order = order_of(monkeypatch, {FAST.recipe.key: ValueError("height must be divisible by 8")})
+    tuned = TunedPipeline(order.made(order.ask(100 * GIB)), order.safer)
+    with pytest.raises(ValueError, match="divisible"):
+        tuned(generator=Generator())
+    with Store.read() as store:
+        assert store.outcomes(plan.id for plan in store.plans("shapes")) == ()
