@@ -54,30 +54,31 @@ def apply(pipe: Any, plan: Plan | Answer) -> TunedPipeline:
     Raises UsageError if the pipeline is of another class than the plan's model, and ModelError if that is not found.
     """
     answer = plan if isinstance(plan, Answer) else None
-    plan = answer.plan if answer else plan  # type: ignore[assignment]  # which of them it is was asked just before
-    model = _model_of(pipe, plan.scope.model)
+    measured = plan.plan if isinstance(plan, Answer) else plan
+    model = _model_of(pipe, measured.scope.model)
     if type(pipe).__name__ != model.card.pipeline_class:
         msg = f"The plan is for a {model.card.pipeline_class}, and this is a {type(pipe).__name__}."
         raise UsageError(msg)
     bench = Bench(
         card=model.card,
-        workload=plan.scope.workload,
-        device=plan.scope.device,
+        workload=measured.scope.workload,
+        device=measured.scope.device,
         artifacts=cache_dir(make=False) / "artifacts",
         software=probe_software().key,
         calibration_prompts=model.calibration_prompts,
-        machine=plan.scope.machine,
+        machine=measured.scope.machine,
         added=NOTHING_ADDED,
     )
-    recipe, left = late(plan.recipe, bench)
+    recipe, left = late(measured.recipe, bench)
     if left:
-        log.warning("Of the plan for %s, %s", plan.scope.model, said_left(left))
-    choices, call = choices_of(recipe), {}
+        log.warning("Of the plan for %s, %s", measured.scope.model, said_left(left))
+    choices = choices_of(recipe)
+    call: dict[str, Any] = {}
     _cast(pipe, str(choices["precision"]))
     for knob in _turned(recipe):
         knob.apply(pipe, choices, bench)
         call |= knob.calls(choices, bench)
-    asked = answer.call if answer else call_arguments(plan.scope.workload, model.card.pipeline_class)
+    asked = answer.call if answer else call_arguments(measured.scope.workload, model.card.pipeline_class)
     return TunedPipeline(Made(pipe, answer, {**asked, **call}))
 
 
