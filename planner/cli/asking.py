@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from ...errors import UsageError
 from .options import (
     Batch,
     Distilled,
@@ -27,8 +29,24 @@ if TYPE_CHECKING:
     from ..choose import Wish
 
 
+class Form(StrEnum):
+    """How a plan is written down where no autotune is."""
+
+    python = "python"
+    json = "json"
+    kwargs = "kwargs"
+
+
 def plan(  # noqa: PLR0913 - each is an option of the command
-    model: Annotated[str, typer.Argument(help="The model, as it was tuned.")],
+    model: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="[export] MODEL", help="The model, as it was tuned; with `export`, its plan is written."
+        ),
+    ],
+    format_: Annotated[
+        Form | None, typer.Option("--format", help="With export: python, json or kwargs [default: python].")
+    ] = None,
     max_memory: Annotated[str, typer.Option(help="Take no more than this, such as 3GiB, even if more is free.")] = "",
     size: Size = "",
     steps: Steps = None,
@@ -56,9 +74,13 @@ def plan(  # noqa: PLR0913 - each is an option of the command
 
     wish = wish_of(**workload_of(size, steps, batch, frames, guidance))
     limit = parse_bytes(max_memory) if max_memory else None
-    found = find_model(model)
+    name, exports = _named(model, format_)
+    if exports:
+        _export(name, wish, limit, exports)
+        return
+    found = find_model(name)
     if machine or not was_tuned(found.card.name):
-        _predict(model, wish, machine, limit, as_json=json_)
+        _predict(name, wish, machine, limit, as_json=json_)
         return
     variants = named_variants(distilled or ())
     added = additions_of(found.card, probe_software(), lora or (), variants, allowed=bool(variants))
@@ -67,6 +89,28 @@ def plan(  # noqa: PLR0913 - each is an option of the command
         typer.echo(answer.model_dump_json(indent=2))
     else:
         tables.print_answer(answer)
+
+
+def _named(words: list[str], form: Form | None) -> tuple[str, Form | None]:
+    """Return the model that is meant, and the form in which its plan is to be exported, None where it is not."""
+    if len(words) == 1:
+        if form:
+            msg = f"--format is of `autotune plan export {words[0]}`."
+            raise UsageError(msg)
+        return words[0], None
+    if len(words) != 2 or words[0] != "export":
+        msg = f"One model is asked for at a time, and {' '.join(words)} was given."
+        raise UsageError(msg)
+    return words[1], form or Form.python
+
+
+def _export(model: str, wish: Wish, limit_bytes: int | None, form: Form) -> None:
+    from ..exported import exported
+
+    content, note = exported(model, form.value, wish, limit_bytes)
+    if note:
+        typer.echo(note, err=True)
+    typer.echo(content.rstrip("\n"))
 
 
 def _predict(model: str, wish: Wish, machine: Path | None, limit_bytes: int | None, *, as_json: bool) -> None:
