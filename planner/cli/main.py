@@ -185,6 +185,28 @@ def serve(
     listen(host, port)
 
 
+@app.command()
+def status(json_: Json = False) -> None:
+    """Say whether a daemon lives, where it listens, and what keeps it from answering."""
+    from ..client import Client
+
+    health = Client().health()
+    if json_:
+        typer.echo(health.model_dump_json(indent=2))
+        return
+    typer.echo(f"autotune {health.version} answers as process {health.pid} since {health.uptime_s:.0f} s.")
+    for problem in health.problems:
+        typer.echo(problem)
+
+
+@app.command()
+def stop() -> None:
+    """End the daemon that lives on this machine."""
+    from ..daemon.stop import stop as end
+
+    typer.echo(f"The daemon at {end().url} has ended.")
+
+
 OTHERS = (
     *(asking.plan, asking.estimate, asking.explain, asking.show, asking.probe),
     *(recorded.replay, recorded.export_trials),

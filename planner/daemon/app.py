@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import cached_property
 from importlib import metadata
 from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import Response
+from fastapi.responses import PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from ...errors import AutotuneError, DaemonError, NoPlanError, StoreError, UsageError
@@ -23,6 +25,8 @@ from .ask import FreeMemory, UnknownModelError, answer, free_by_device, models_i
 from .feedback import keep_report
 from .guard import Guard
 from .lookout import Lookout
+from .metrics import CONTENT_TYPE, Metric, exposition, metric
+from .notify import keep_watch, notify
 from .wire import (
     Health,
     MachineNow,
@@ -54,10 +58,11 @@ class App(FastAPI):
     """A FastAPI app with the guard before everything, also before what answers errors."""
 
     token = ""
+    answered: Counter[str]
 
     def build_middleware_stack(self) -> ASGIApp:
         """Return the whole stack of FastAPI, behind the guard."""
-        return Guard(super().build_middleware_stack(), self.token)
+        return Guard(super().build_middleware_stack(), self.token, self.answered)
 
 
 class Desk:
@@ -75,6 +80,7 @@ class Desk:
         self.lookout = lookout
         self._free_memory = free_memory
         self._started_s = time.monotonic()
+        self.answered: Counter[str] = Counter()
 
     def plan(self, query: PlanQuery) -> Answer | Prediction:
         """Return the plan for now, or what is predicted. Raises NoPlanError, StoreError and DaemonError."""
@@ -131,6 +137,17 @@ class Desk:
             problems=tuple(self._problems()),
         )
 
+    def metrics(self) -> Iterator[Metric]:
+        """Yield what there is to count. What cannot be known at the moment is left out."""
+        yield metric("autotune_build_info", "gauge", "The version that runs.", {version(): 1}, "version")
+        yield metric("autotune_uptime_seconds", "gauge", "Since it listens.", time.monotonic() - self._started_s)
+        yield metric("autotune_responses_total", "counter", "Answers, by status.", dict(self.answered), "status")
+        with suppress(DaemonError):
+            free = self._free_memory(self.lookout.sight(0).machine)
+            yield metric("autotune_free_bytes", "gauge", "Memory that can be taken now.", free, "device")
+        with suppress(StoreError):
+            yield metric("autotune_plans", "gauge", "Plans that are kept.", len(self.plans().plans))
+
     def _problems(self) -> Iterator[str]:
         for ask in (self._store_opens, lambda: self.lookout.sight(0)):
             try:
@@ -165,7 +182,11 @@ def create_app(
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         desk.lookout.look()
+        notify("READY=1")
+        watch = asyncio.create_task(keep_watch())
         yield
+        watch.cancel()
+        notify("STOPPING=1")
 
     app = App(
         title="autotune",
@@ -180,7 +201,7 @@ def create_app(
         dependencies=[Depends(_each_parameter_once)],
         responses=_SAYS,  # type: ignore[arg-type]  # FastAPI's own annotation leaves out what its documentation shows
     )
-    app.token = token
+    app.token, app.answered = token, desk.answered
     _add_routes(app, desk)
     app.add_exception_handler(AutotuneError, _refused)
     app.add_exception_handler(RequestValidationError, _misunderstood)
@@ -211,6 +232,12 @@ def _add_routes(app: FastAPI, desk: Desk) -> None:
     @app.get("/v1/machine", summary="The machine, and the memory that is free now", dependencies=alone)
     def machine() -> MachineNow:
         return desk.machine()
+
+    @app.get(
+        "/metrics", summary="What it has done, for Prometheus", dependencies=alone, response_class=PlainTextResponse
+    )
+    def metrics() -> Response:
+        return Response(exposition(desk.metrics()), media_type=CONTENT_TYPE)
 
     @app.get("/v1/plan", summary="The fastest plan that fits the memory that is free now")
     def plan(query: Annotated[PlanQuery, Query()]) -> Answer | Prediction:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hmac
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -43,10 +44,11 @@ _OWN_SITES = (b"same-origin", b"none")  # none: the user typed the address. A pa
 class Guard:
     """Stands before everything else, so that no route, present or future, is reached around it."""
 
-    def __init__(self, app: ASGIApp, token: str = "") -> None:
-        """Take the app, and the token; without one, nobody may change anything."""
+    def __init__(self, app: ASGIApp, token: str = "", answered: Counter[str] | None = None) -> None:
+        """Take the app, and the token; without one, nobody may change anything. answered: counts statuses."""
         self._app = app
         self._token = token
+        self._answered = Counter() if answered is None else answered
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer in the place of the app, or let the request through."""
@@ -59,6 +61,7 @@ class Guard:
 
         async def send_with_headers(message: Message) -> None:
             if message["type"] == "http.response.start":
+                self._answered[str(message["status"])] += 1
                 headers = MutableHeaders(scope=message)
                 for name, value in HEADERS.items():
                     headers[name] = value

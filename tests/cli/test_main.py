@@ -143,6 +143,13 @@ class TestWhatGoesWrong:
         check_one_sentence(said, 6)
         assert "another program listens there" in said.err
 
+    @pytest.mark.parametrize("command", ["status", "stop"])
+    def test_6_no_daemon_lives(self, tmp_path: Path, here: Callable[..., Said], command: str) -> None:
+        with self.unchanged(tmp_path):
+            said = here(command)
+        check_one_sentence(said, 6)
+        assert "No daemon lives on this machine" in said.err
+
     def test_7_no_such_model(self, tmp_path: Path) -> None:
         with self.unchanged(tmp_path):
             said = run("--model", "shaeps")

@@ -27,6 +27,7 @@ NOT_SEEN = ("This machine is not known yet (its drivers have not answered yet): 
 
 ROUTES = {
     "/": {"get"},
+    "/metrics": {"get"},
     "/v1/health": {"get"},
     "/v1/machine": {"get"},
     "/v1/plan": {"get"},
@@ -176,7 +177,7 @@ def test_a_parameter_has_one_value(ask: TestClient) -> None:
     assert "model is given more than once" in response.json()["message"]
 
 
-@pytest.mark.parametrize("path", ["/", "/v1/health", "/v1/machine", "/v1/plans"])
+@pytest.mark.parametrize("path", ["/", "/v1/health", "/v1/machine", "/v1/plans", "/metrics"])
 def test_routes_without_parameters_take_none(ask: TestClient, path: str) -> None:
     assert ask.get(path, params={"x": "1"}).status_code == 422
 
