@@ -187,7 +187,7 @@ def serve(
 
 @app.command()
 def status(json_: Json = False) -> None:
-    """Say whether a daemon lives, where it listens, and what keeps it from answering."""
+    """Say whether a daemon lives, and what keeps it from answering."""
     from ..client import Client
 
     health = Client().health()
