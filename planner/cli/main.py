@@ -187,7 +187,7 @@ def serve(
 
 @app.command()
 def status(json_: Json = False) -> None:
-    """Say whether a daemon lives, and what keeps it from answering."""
+    """Say how the daemon of this machine is."""
     from ..client import Client
 
     health = Client().health()

@@ -21,12 +21,13 @@ from ...errors import AutotuneError, DaemonError, NoPlanError, StoreError, Usage
 from ...probes.machine import Machine, probe
 from ...store.store import Store
 from ..choose import Answer
-from .ask import FreeMemory, UnknownModelError, answer, free_by_device, models_in
+from .ask import FreeMemory, UnknownModelError, answer_of, free_by_device, gather, models_in
 from .feedback import keep_report
 from .guard import Guard
 from .lookout import Lookout
 from .metrics import CONTENT_TYPE, Metric, exposition, metric
 from .notify import keep_watch, notify
+from .shelf import Shelf
 from .wire import (
     Health,
     MachineNow,
@@ -79,6 +80,7 @@ class Desk:
         self._open_store = open_store
         self.lookout = lookout
         self._free_memory = free_memory
+        self._shelf = Shelf(self._store)
         self._started_s = time.monotonic()
         self.answered: Counter[str] = Counter()
 
@@ -87,8 +89,9 @@ class Desk:
         machine, question = self.lookout.sight().machine, query.question
         free_bytes = self._free_memory(machine)
         try:
-            with self._store() as store:
-                return answer(store, question, machine, free_bytes)
+            asked = (question.model, question.adapters, question.distilled)
+            kept = self._shelf.look(asked, lambda store: gather(store, question))
+            return answer_of(kept, question, machine, free_bytes)
         except UnknownModelError:
             predicted = self._forecast(question, machine, free_bytes) if _can_be_predicted(question) else None
             if predicted is None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from difflib import get_close_matches
 
 from ...errors import NoPlanError, StoreError
 from ...probes.accelerators import Accelerator, free_accelerator_memory
 from ...probes.machine import Machine
 from ...probes.memory import free_memory
-from ...search.plan import Scope
+from ...search.plan import Plan, Scope
 from ...store.store import Store
 from ..choose import Answer, choose, only
-from ..lived import lived
+from ..lived import Lived, lived
 from .wire import Question
 
 FREE_TIMEOUT_S = 0.8
@@ -39,6 +40,23 @@ def answer(store: Store, question: Question, machine: Machine, free_bytes: Mappi
     Raises NoPlanError with a sentence that says what to run, UnknownModelError if the model was never tuned, and
     StoreError if the store cannot be read, or is damaged and has no plan left.
     """
+    return answer_of(gather(store, question), question, machine, free_bytes)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What the store has for a question, whatever memory is free.
+
+    past: the machines of the plans by their fingerprints; lives: what apps have said of the plans, by their ids.
+    """
+
+    plans: tuple[Plan, ...]
+    past: Mapping[str, Machine]
+    lives: Mapping[str, Lived]
+
+
+def gather(store: Store, question: Question) -> Kept:
+    """Return what the store has for a question. Raises as `answer` does."""
     finished = tuple(plan for plan in store.plans(question.model, provisional=False) if _serves(plan.scope, question))
     runs = {plan.run for plan in finished}
     unfinished = tuple(
@@ -47,17 +65,25 @@ def answer(store: Store, question: Question, machine: Machine, free_bytes: Mappi
     plans = (*finished, *unfinished)  # an interrupted search does not push a finished one aside
     if not plans:
         raise _nothing(store, question)
-    plans = tuple(only(plans, question.min_quality, question.device))
     past = {name: store.machine(name) for name in {plan.scope.machine for plan in plans}}
-    return choose(
+    return Kept(
         plans,
+        {name: known for name, known in past.items() if known},
+        lived(store.outcomes(plan.id for plan in plans)),
+    )
+
+
+def answer_of(kept: Kept, question: Question, machine: Machine, free_bytes: Mapping[str, int]) -> Answer:
+    """Return the plan for now out of what the store has. Raises NoPlanError."""
+    return choose(
+        only(kept.plans, question.min_quality, question.device),
         machine,
         free_bytes,
         question.revision,
         question.wish,
         question.max_memory_bytes,
-        past={name: known for name, known in past.items() if known},
-        lives=lived(store.outcomes(plan.id for plan in plans)),
+        past=kept.past,
+        lives=kept.lives,
     )
 
 

@@ -1,0 +1,117 @@
+"""What was read of the store is kept while its file is the same, and not a moment longer."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+
+from autotune.errors import NoPlanError
+from autotune.planner.daemon import shelf as module
+from autotune.planner.daemon.ask import Kept, gather
+from autotune.planner.daemon.shelf import MOST_KEPT, SETTLED_S, Shelf
+from autotune.planner.daemon.wire import Question
+from autotune.store.places import data_dir
+from autotune.store.store import FILE_NAME, Store
+
+from .family import FAMILY, keep, plan_of
+
+
+class Reader:
+    """Opens the store, and counts how often; its clock goes ahead when it is told."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.ahead_s = 0.0
+        self.shelf = Shelf(self.opened)
+
+    @contextmanager
+    def opened(self) -> Iterator[Store]:
+        self.count += 1
+        with Store.read() as store:
+            yield store
+
+    def time(self) -> float:
+        return time.time() + self.ahead_s
+
+    def settle(self) -> None:
+        """Let the file look as if nobody had touched it for a while."""
+        self.ahead_s = SETTLED_S + 1
+
+    def look(self, model: str = "shapes") -> Kept:
+        return self.shelf.look(model, lambda store: gather(store, Question(model=model)))
+
+
+@pytest.fixture
+def reader(monkeypatch: pytest.MonkeyPatch) -> Reader:
+    reader = Reader()
+    monkeypatch.setattr(module, "time", reader)
+    return reader
+
+
+def test_it_is_read_once_while_nothing_changes(reader: Reader) -> None:
+    keep()
+    reader.settle()
+    assert [len(reader.look().plans) for _ in range(3)] == [len(FAMILY)] * 3
+    assert reader.count == 1
+
+
+def test_a_change_is_seen_at_once(reader: Reader) -> None:
+    keep()
+    reader.settle()
+    reader.look()
+    keep([plan_of("newer")])
+    assert reader.look().plans[0].recipe.turned == {"precision": "newer"}
+    assert reader.count == 2
+
+
+def test_a_file_that_changed_just_now_is_read_each_time(reader: Reader) -> None:
+    keep()
+    for _ in range(3):
+        reader.look()
+    assert reader.count == 3
+
+
+@pytest.mark.parametrize("journal", ["-journal", "-wal"])
+def test_a_file_that_is_being_written_to_is_read_each_time(reader: Reader, journal: str) -> None:
+    keep()
+    reader.settle()
+    reader.look()
+    (data_dir() / f"{FILE_NAME}{journal}").touch()
+    reader.look()
+    reader.look()
+    assert reader.count == 3
+
+
+def test_a_file_of_the_same_size_and_time_in_its_place_is_another(reader: Reader) -> None:
+    keep()
+    file = data_dir() / FILE_NAME
+    reader.settle()
+    reader.look()
+    times = file.stat()
+    other = file.with_name("other")
+    other.write_bytes(file.read_bytes())
+    os.utime(other, ns=(times.st_atime_ns, times.st_mtime_ns))
+    other.replace(file)
+    reader.look()
+    assert reader.count == 2
+
+
+def test_a_file_that_is_gone_is_noticed(reader: Reader) -> None:
+    keep()
+    reader.settle()
+    reader.look()
+    (data_dir() / FILE_NAME).unlink()
+    with pytest.raises(NoPlanError, match="There is no plan for shapes yet"):
+        reader.look()
+
+
+def test_so_much_is_kept_and_no_more(reader: Reader) -> None:
+    keep()
+    reader.settle()
+    for number in range(MOST_KEPT + 10):
+        reader.shelf.look(number, lambda store: gather(store, Question(model="shapes")))
+    assert len(reader.shelf._kept) == MOST_KEPT
