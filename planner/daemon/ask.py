@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from ...errors import NoPlanError, StoreError
@@ -48,15 +48,17 @@ class Kept:
     """What the store has for a question, whatever memory is free.
 
     past: the machines of the plans by their fingerprints; lives: what apps have said of the plans, by their ids.
+    nothing: why there is no plan, where there is none.
     """
 
-    plans: tuple[Plan, ...]
-    past: Mapping[str, Machine]
-    lives: Mapping[str, Lived]
+    plans: tuple[Plan, ...] = ()
+    past: Mapping[str, Machine] = field(default_factory=dict)
+    lives: Mapping[str, Lived] = field(default_factory=dict)
+    nothing: NoPlanError | None = None
 
 
 def gather(store: Store, question: Question) -> Kept:
-    """Return what the store has for a question. Raises as `answer` does."""
+    """Return what the store has for a question. Raises StoreError as `answer` does."""
     finished = tuple(plan for plan in store.plans(question.model, provisional=False) if _serves(plan.scope, question))
     runs = {plan.run for plan in finished}
     unfinished = tuple(
@@ -64,7 +66,10 @@ def gather(store: Store, question: Question) -> Kept:
     )
     plans = (*finished, *unfinished)  # an interrupted search does not push a finished one aside
     if not plans:
-        raise _nothing(store, question)
+        nothing = _nothing(store, question)
+        if isinstance(nothing, StoreError):
+            raise nothing
+        return Kept(nothing=nothing)
     past = {name: store.machine(name) for name in {plan.scope.machine for plan in plans}}
     return Kept(
         plans,
@@ -74,7 +79,9 @@ def gather(store: Store, question: Question) -> Kept:
 
 
 def answer_of(kept: Kept, question: Question, machine: Machine, free_bytes: Mapping[str, int]) -> Answer:
-    """Return the plan for now out of what the store has. Raises NoPlanError."""
+    """Return the plan for now out of what the store has. Raises NoPlanError and UnknownModelError."""
+    if kept.nothing:
+        raise kept.nothing.with_traceback(None)  # it is kept, and would gather the traces of all who asked
     return choose(
         only(kept.plans, question.min_quality, question.device),
         machine,

@@ -9,9 +9,8 @@ from contextlib import contextmanager
 
 import pytest
 
-from autotune.errors import NoPlanError
 from autotune.planner.daemon import shelf as module
-from autotune.planner.daemon.ask import Kept, gather
+from autotune.planner.daemon.ask import Kept, UnknownModelError, gather
 from autotune.planner.daemon.shelf import MOST_KEPT, SETTLED_S, Shelf
 from autotune.planner.daemon.wire import Question
 from autotune.store.places import data_dir
@@ -105,8 +104,17 @@ def test_a_file_that_is_gone_is_noticed(reader: Reader) -> None:
     reader.settle()
     reader.look()
     (data_dir() / FILE_NAME).unlink()
-    with pytest.raises(NoPlanError, match="There is no plan for shapes yet"):
-        reader.look()
+    assert "There is no plan for shapes yet" in str(reader.look().nothing)
+
+
+def test_that_there_is_no_plan_is_kept_too_until_there_is_one(reader: Reader) -> None:
+    keep([plan_of(model="another")])
+    reader.settle()
+    for _ in range(3):
+        assert isinstance(reader.look().nothing, UnknownModelError)
+    assert reader.count == 1
+    keep()
+    assert (reader.look().nothing, len(reader.look().plans)) == (None, len(FAMILY))
 
 
 def test_so_much_is_kept_and_no_more(reader: Reader) -> None:
