@@ -15,7 +15,8 @@ demo: $(INSTALLED) compiler
 	@$(BIN)/autotune --model shapes
 
 # Two processes share the files of tests, each with a thread of its own: OpenMP threads that wait would else spin.
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile
+# They keep to the order of tests/conftest.py, by which both are busy to the end.
+PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Everything runs even where something before it failed, and pytest last, so that its closing line closes.
 test: $(INSTALLED)
