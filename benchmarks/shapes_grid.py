@@ -34,7 +34,7 @@ from autotune.search.measured import Trial
 from autotune.search.race import race
 from autotune.search.recipe import UNMODIFIED, Choice, Recipe
 from autotune.search.space import Space, recipe_of, space_for
-from autotune.search.verdict import speedup
+from autotune.search.speedup import speedup
 
 if TYPE_CHECKING:
     from autotune.search.task import Task

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from ..search.baseline import baseline_of
-from ..search.knobs import KNOBS
 from ..search.measured import Latency, Quality, Trial
 from ..search.plan import Gain, Plan
 from ..search.race import FEWEST_ROUNDS
-from ..search.verdict import speedup
+from ..search.speedup import is_faster, speedup
+from .ties import preferred
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -22,18 +22,18 @@ if TYPE_CHECKING:
     from ..search.recipe import Recipe
     from ..search.space import Space
 
-FINALISTS = 2
-TIE = 1.01  # candidates within 1 % are told apart by what else they cost
+FINALISTS = 3
+FAR = 1.15  # what was slower than the best by more than this when it was tried does not overtake it in the last round
 SMALLER = 0.9  # a plan that is no faster must at least need this much less memory to be kept
 
 
 def finalists(trials: Sequence[Trial], tolerance: float, without: Collection[Recipe] = ()) -> list[Recipe]:
-    """Return the fastest feasible recipes that look faster than the baseline, best first."""
+    """Return the fastest feasible recipes that look faster than the baseline and about as fast, best first."""
     baseline = baseline_of(trials)
     limit_ms = baseline.median_ms if baseline else 0.0
     able = [trial for trial in trials if trial.feasible(tolerance) and trial.median_ms < limit_ms]
-    ranked = [trial.recipe for trial in sorted(able, key=lambda trial: trial.median_ms)]
-    return [recipe for recipe in ranked if recipe not in without][:FINALISTS]
+    ranked = sorted((trial for trial in able if trial.recipe not in without), key=lambda trial: trial.median_ms)
+    return [trial.recipe for trial in ranked if trial.median_ms <= FAR * ranked[0].median_ms][:FINALISTS]
 
 
 def race_s(candidates: Sequence[Recipe], trials: Sequence[Trial]) -> float:
@@ -51,32 +51,20 @@ def neighbours(recipe: Recipe, space: Space, trials: Sequence[Trial]) -> list[Re
     return [other for knob in recipe.turned if (other := recipe.without(knob)) not in tried and other in space]
 
 
-def lossiness(recipe: Recipe) -> int:
-    """Return how many knobs are turned to a choice that can change the image beyond rounding."""
-    return sum(recipe.turned.get(knob.name, knob.default) in knob.lossy for knob in KNOBS)
+def winner(lanes: Sequence[Lane], qualities: dict[Recipe, Quality | None], tolerance: float) -> tuple[Lane, str] | None:
+    """Return the lane to make the plan of, and the sentence about its ties; None where no candidate is to be taken.
 
-
-def winner(lanes: Sequence[Lane], qualities: dict[Recipe, Quality | None], tolerance: float) -> Lane | None:
-    """Return the lane of the best candidate: as good as asked and faster than the baseline beyond the noise.
-
-    Those within 1 % of the fastest are tied: the one with the fewest lossy knobs, then the least memory, wins.
+    That must be as good as asked, and faster than the baseline beyond the noise and by more than a tie.
     """
     baseline, *others = lanes
     able = []
     for lane in others:
         quality = qualities.get(lane.recipe)
         good = quality is None or quality.shortfall(tolerance) <= 0
-        if not lane.fell_out and lane.samples_ms and good and speedup(baseline.samples_ms, lane.samples_ms)[1] > 1:
+        ran = not lane.fell_out and lane.samples_ms
+        if ran and good and is_faster(speedup(baseline.samples_ms, lane.samples_ms)):
             able.append(lane)
-    if not able:
-        return None
-    fastest = min(_mean_ms(lane) for lane in able)
-    tied = [lane for lane in able if _mean_ms(lane) <= TIE * fastest]
-    return min(tied, key=lambda lane: (lossiness(lane.recipe), lane.facts["peak_memory_bytes"]))
-
-
-def _mean_ms(lane: Lane) -> float:
-    return math.exp(math.fsum(map(math.log, lane.samples_ms)) / len(lane.samples_ms))
+    return preferred(able) if able else None
 
 
 def raced_plan(  # noqa: PLR0913 - a plan has that many sides
@@ -86,10 +74,12 @@ def raced_plan(  # noqa: PLR0913 - a plan has that many sides
     baseline: Lane,
     quality: Quality | None,
     gains: tuple[Gain, ...],
+    notes: tuple[str, ...] = (),
 ) -> Plan:
     """Return the plan of a recipe that ran the last round against the baseline."""
     own, other = map(_run_of_lane, (lane, baseline))
-    return _plan(scope, run, (lane.recipe, baseline.recipe), own, other, quality=quality, gains=gains, raced=True)
+    plan = _plan(scope, run, (lane.recipe, baseline.recipe), own, other, quality=quality, gains=gains, raced=True)
+    return plan.model_copy(update={"notes": notes})
 
 
 def screened_plan(scope: Scope, run: str, trial: Trial, baseline: Trial, gains: tuple[Gain, ...] = ()) -> Plan | None:
@@ -136,9 +126,8 @@ def _plan(  # noqa: PLR0913 - a plan has that many sides
     gains: tuple[Gain, ...],
     raced: bool,
 ) -> Plan:
-    """Return the plan, its speed-up taken from as many calls of the one as of the other."""
-    count = min(len(own.samples_ms), len(baseline.samples_ms))
-    ratio, low, high = speedup(baseline.samples_ms[:count], own.samples_ms[:count])
+    """Return the plan; calls of the one without a partner of the other say nothing of its speed-up."""
+    ratio, low, high = speedup(baseline.samples_ms, own.samples_ms)
     return Plan(
         scope=scope,
         recipe=recipes[0],

@@ -328,18 +328,20 @@ class _Session:
     def _raced(self, run_id: str, candidates: Sequence[Recipe]) -> list[Plan]:
         self.evaluator.recall(self.trials)  # another way may have turned out to be the fastest baseline
         lanes = race(self.evaluator, candidates, self.deadline, together=self._fit_together(candidates))
-        count = self.task.screening + len(lanes[0].samples_ms)
         qualities: dict[Recipe, Quality | None] = {}
         for lane in lanes[1:]:
             if lane.samples_ms and not lane.fell_out:
+                count = min(len(self.task.prompts), self.task.screening + len(lane.samples_ms))
                 qualities[lane.recipe] = self._quality(lane.recipe, count)
-        best = conclude.winner(lanes, qualities, self.task.tolerance)
+        won = conclude.winner(lanes, qualities, self.task.tolerance)
         others = self.screened_plans(run_id, without={lane.recipe for lane in lanes})
-        if best is None:
+        if won is None:
             return []
+        best, tie = won
         gains = conclude.gains_of(best.recipe, self.trials, self.space)
         quality = qualities[best.recipe]
-        plan = conclude.raced_plan(self.task.scope, run_id, best, lanes[0], quality, gains)
+        notes = tuple(filter(None, (tie,)))
+        plan = conclude.raced_plan(self.task.scope, run_id, best, lanes[0], quality, gains, notes)
         return [plan, *(other for other in others if other.peak_memory_bytes < plan.peak_memory_bytes)]
 
     def _quality(self, recipe: Recipe, count: int) -> Quality | None:

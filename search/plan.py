@@ -70,7 +70,8 @@ class Plan(Value):
 
     `speedup` is the ratio of the baseline's latency to the plan's, `speedup_low` and `speedup_high` its
     95 % interval, from calls interleaved with the baseline's where `raced` is true. `baseline` is the unmodified
-    pipeline, or what came in its place because that needs more memory than there is.
+    pipeline, or what came in its place because that needs more memory than there is. `notes` are sentences on how far
+    the figures can be trusted: what it is tied with, and what disturbed the machine.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -89,6 +90,7 @@ class Plan(Value):
     baseline_peak_memory_bytes: int
     quality: Quality | None
     gains: tuple[Gain, ...] = ()
+    notes: tuple[str, ...] = ()
     known: Literal["measured", "borrowed", "predicted"] = "measured"
     run: str
     created_at: str

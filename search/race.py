@@ -1,7 +1,7 @@
-"""The last round: the best candidates against the baseline, call by call, on fresh prompts.
+"""The last round: the best candidates against the baseline, call by call, in turns.
 
 The best of many noisy figures is too good to be true, so what is reported is measured anew, interleaved
-with the baseline: whatever else slows the machine slows both.
+with the baseline: whatever else slows the machine slows both. It goes on until the ratios are known well enough.
 """
 
 from __future__ import annotations
@@ -9,9 +9,11 @@ from __future__ import annotations
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 from .evaluate import CutOffError
+from .speedup import is_faster, is_precise, speedup
 from .trial.process import TrialFailure
 
 if TYPE_CHECKING:
@@ -22,35 +24,41 @@ if TYPE_CHECKING:
     from .trial.process import TrialProcess
 
 FEWEST_ROUNDS = 4
+LOOKS = (8, 12, 16, 24, 32, 48, 64)
+"""After so many rounds it is asked whether more are needed, and after the last there are no more."""
 
 
 @dataclass
 class Lane:
-    """One runner: its latencies, one a round, or why it fell out; `facts` are its load and cold time and its memory."""
+    """One runner: its latencies, one a round, or why it fell out; `facts` are its load and cold time and its memory.
+
+    One that is `beaten` runs no further, because another is faster beyond doubt; what it ran stands.
+    """
 
     recipe: Recipe
     samples_ms: list[float] = field(default_factory=list)
     fell_out: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    beaten: bool = False
 
 
 def race(evaluator: IsolatedEvaluator, recipes: Sequence[Recipe], deadline: float, *, together: bool) -> list[Lane]:
-    """Return the lanes of the baseline and of these recipes, in that order, with equally many samples each.
+    """Return the lanes of the baseline and of these recipes, in that order; the i-th samples of all belong together.
 
-    together: all pipelines stay loaded and take turns call by call; otherwise, where they do not fit side by
-    side, they are loaded in turn, twice, forwards and backwards. A recipe that fails falls out; the others go on.
-    Raises CutOffError if the deadline leaves no time for enough rounds.
+    together: all pipelines stay loaded and take turns call by call, first on the prompts that judged nothing yet;
+    otherwise, where they do not fit side by side, they are loaded in turn, twice, forwards and backwards. A recipe that
+    fails falls out; the others go on. Raises CutOffError if the deadline leaves no time for enough rounds.
     """
     lanes = [Lane(recipe) for recipe in (evaluator.baseline, *recipes)]
-    rounds = list(_rounds(evaluator, together=together))
     with ExitStack() as stack:
         processes: dict[str, TrialProcess] = {}
-        for number, prompts in enumerate(rounds):
-            if time.monotonic() >= deadline:
+        for number, prompts in enumerate(_rounds(evaluator, together=together)):
+            running = [lane for lane in lanes if not lane.fell_out and not lane.beaten]
+            if time.monotonic() >= deadline or (number in LOOKS and is_decided(running)):
                 break
-            running = [lane for lane in lanes if not lane.fell_out]
             for lane in running[:: -1 if number % 2 else 1]:
-                _turn(evaluator, lane, prompts, deadline, processes, stack if together else None)
+                if not lane.beaten:
+                    _turn(evaluator, lane, prompts, deadline, processes, stack if together else None)
     _even(lanes)
     if len(lanes[0].samples_ms) < FEWEST_ROUNDS:
         raise CutOffError
@@ -58,11 +66,27 @@ def race(evaluator: IsolatedEvaluator, recipes: Sequence[Recipe], deadline: floa
 
 
 def _rounds(evaluator: IsolatedEvaluator, *, together: bool) -> list[range]:
+    """Return the prompts of each round: one a round side by side, where none is left the same again."""
     first, last = evaluator.task.screening, len(evaluator.task.prompts)
     if together:
-        return [range(index, index + 1) for index in range(first, last)]
+        return [range(index, index + 1) for index in islice(cycle(range(first, last)), LOOKS[-1])]
     middle = (first + last) // 2
     return [range(first, middle), range(middle, last)]
+
+
+def is_decided(running: Sequence[Lane]) -> bool:
+    """Return whether all is known well enough; a candidate that another beats is marked on the way.
+
+    running: the baseline and the candidates that still run, which have equally many samples.
+    """
+    baseline, *others = running
+    leader = min(others, key=lambda lane: speedup(lane.samples_ms, baseline.samples_ms)[0], default=None)
+    if leader is None:
+        return True
+    for lane in others:
+        lane.beaten = lane is not leader and is_faster(speedup(lane.samples_ms, leader.samples_ms))
+    rivals = [baseline, *(lane for lane in others if lane is not leader and not lane.beaten)]
+    return all(is_precise(speedup(rival.samples_ms, leader.samples_ms)) for rival in rivals)
 
 
 def _turn(  # noqa: PLR0913 - all of one call
@@ -90,6 +114,6 @@ def _turn(  # noqa: PLR0913 - all of one call
 
 def _even(lanes: list[Lane]) -> None:
     """Cut every lane to the rounds that all who are still running have finished."""
-    rounds = min(len(lane.samples_ms) for lane in lanes if not lane.fell_out or lane is lanes[0])
+    rounds = min(len(lane.samples_ms) for lane in lanes if lane is lanes[0] or not (lane.fell_out or lane.beaten))
     for lane in lanes:
         del lane.samples_ms[rounds:]

@@ -1,4 +1,4 @@
-"""The two statistical questions: whether the images are as good, and whether they come faster."""
+"""Whether the images are as good, as far as a few of them tell."""
 
 from __future__ import annotations
 
@@ -29,18 +29,6 @@ def lower_bound(differences: Sequence[float] | np.ndarray) -> float:
     means = _resampled_means(values)
     student = values.mean() - _student(len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
     return float(min(np.quantile(means, 1 - CONFIDENCE), student))
-
-
-def speedup(baseline_ms: Sequence[float], plan_ms: Sequence[float]) -> tuple[float, float, float]:
-    """Return how many times faster the plan is, with its two-sided 95 % interval, from interleaved calls.
-
-    The i-th calls of both were made next to each other, so what slowed one slowed the other: the statistic is
-    the mean of the log-ratios of pairs. One pair has no interval but its ratio.
-    """
-    logs = np.log(np.asarray(baseline_ms, dtype=np.float64) / np.asarray(plan_ms, dtype=np.float64))
-    means = _resampled_means(logs)
-    low, high = np.quantile(means, [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2])
-    return math.exp(logs.mean()), math.exp(low), math.exp(high)
 
 
 def _resampled_means(values: np.ndarray) -> np.ndarray:

@@ -76,6 +76,8 @@ def _print_comparison(console: Console, plan: Plan) -> None:
     if plan.baseline != UNMODIFIED:
         console.print(said_baseline(plan.baseline))
     console.print(_comparison(plan))
+    for note in plan.notes:
+        console.print(note)
 
 
 def _headline(plan: Plan) -> str:
@@ -219,6 +221,8 @@ def print_overview(overview: Overview) -> None:
     console = _console()
     if overview.plan:
         console.print(_headline(overview.plan).lstrip())
+        for note in overview.plan.notes:
+            console.print(note)
         console.print(_gains(overview.plan))
     elif overview.reason:
         console.print(f"No plan: {overview.reason}.", soft_wrap=True)

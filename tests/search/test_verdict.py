@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from autotune.search.measured import Latency, Quality, Trial
 from autotune.search.recipe import UNMODIFIED
-from autotune.search.verdict import lower_bound, speedup
+from autotune.search.verdict import lower_bound
 
 
 def quality(difference: float, bound: float) -> Quality:
@@ -44,24 +44,6 @@ def test_images_as_good_are_accepted() -> None:
     generator = np.random.default_rng(2)
     accepted = sum(lower_bound(generator.normal(0.0, 1.0, 16)) > -0.9 for _ in range(200))
     assert accepted >= 0.9 * 200
-
-
-def test_the_speedup_of_equals_is_one() -> None:
-    generator = np.random.default_rng(3)
-    missed = 0
-    for _ in range(200):
-        one, other = (100 * generator.lognormal(0, 0.03, 16) for _ in range(2))
-        _, low, high = speedup(list(one), list(other))
-        missed += not low <= 1 <= high
-    assert missed <= 0.1 * 200
-
-
-def test_what_slows_both_does_not_blur_the_ratio() -> None:
-    generator = np.random.default_rng(4)
-    load = generator.lognormal(0, 0.5, 12)
-    ratio, low, high = speedup(list(300 * load), list(100 * load * generator.lognormal(0, 0.01, 12)))
-    assert ratio == pytest.approx(3, rel=0.02)
-    assert high - low < 0.1
 
 
 def test_a_shortfall_is_what_the_bound_misses() -> None:
