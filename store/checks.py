@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import StoreError
 from .connection import connect_to_read
-from .sentences import damaged, primary_code, sentences
+from .sentences import DamagedError, damaged, primary_code, sentences
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -59,7 +59,7 @@ def known_version(connection: sqlite3.Connection, path: Path) -> int:
             f"{SCHEMA_VERSION}) and was left as it is: upgrade autotune, or set AUTOTUNE_HOME to another folder."
         )
     if version < 1 or (version == SCHEMA_VERSION and not _has_its_columns(connection, path)):
-        raise StoreError(damaged(path, "its tables are not those of any version"))
+        raise DamagedError(damaged(path, "its tables are not those of any version"))
     return version
 
 
@@ -69,7 +69,7 @@ def check_before_writing(path: Path, *, wait_s: float) -> None:
         known_version(connection, path)
         damage = structural_damage(connection, path)
     if damage:
-        raise StoreError(damage)
+        raise DamagedError(damage)
 
 
 def schema_version(connection: sqlite3.Connection) -> int:

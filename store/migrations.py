@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import os
-import sqlite3
-from contextlib import closing
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 from sqlite_utils import Migrations
 
+from .backups import back_up
 from .checks import APPLICATION_ID, schema_version
-from .connection import connect_to_read, writing
-from .places import make_folder
-from .sentences import backups_folder, sentences
+from .connection import writing
+from .sentences import sentences
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from sqlite_utils import Database
-
-BACKUPS_KEPT = 5
 
 MIGRATIONS = Migrations("autotune")
 
@@ -96,23 +90,5 @@ def bring_up_to_date(db: Database, path: Path, migrations: Migrations = MIGRATIO
     with writing(db, path):  # from here on nobody else migrates, and the backup reads what was committed before
         version = schema_version(db.conn)
         if version and migrations.pending(db):
-            _back_up(path, version)
+            back_up(path, version)
         migrations.apply(db)
-
-
-def _back_up(path: Path, version: int) -> None:
-    folder = backups_folder(path)
-    make_folder(folder)
-    made_at = datetime.now(UTC).strftime("%Y%m%dT%H%M%S.%fZ")
-    final = folder / f"{path.stem}-{made_at}-v{version}.db"
-    unfinished = final.with_suffix(".part")
-    with sentences(unfinished):
-        try:
-            os.close(os.open(unfinished, os.O_CREAT | os.O_EXCL, 0o600))
-            with closing(connect_to_read(path)) as source, closing(sqlite3.connect(unfinished)) as target:
-                source.backup(target)
-            unfinished.replace(final)
-        finally:
-            unfinished.unlink(missing_ok=True)
-        for old in sorted(folder.glob(f"{path.stem}-*.db"))[:-BACKUPS_KEPT]:
-            old.unlink()

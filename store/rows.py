@@ -24,6 +24,16 @@ V = TypeVar("V", bound=Value)
 _UNSEALED = {"kept", "sha256"}  # SQLite gives the number `kept` when it writes the row; it only orders them
 
 
+IDENTITY = {
+    "machines": ("fingerprint",),
+    "runs": ("id",),
+    "trials": ("run_id", "recipe_key"),
+    "plans": ("run_id", "recipe_key"),
+    "outcomes": ("id",),
+}
+"""The columns of each table by which its rows are told apart, those that others refer to first."""
+
+
 def machine_row(machine: Machine) -> Row:
     """Return the row of a machine as it was seen."""
     return _sealed({"fingerprint": machine.fingerprint, "document": machine.model_dump_json()})
@@ -63,6 +73,11 @@ def values_in(rows: Iterable[sqlite3.Row], kind: type[V]) -> tuple[list[V], list
         else:
             values.append(value)
     return values, damaged
+
+
+def sound(row: Mapping[str, object], kind: type[Value]) -> bool:
+    """Return whether a row is as it was written, and can become a value."""
+    return _value_in(row, kind) is not None
 
 
 def _value_in(row: Mapping[str, object], kind: type[V]) -> V | None:

@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+class DamagedError(StoreError):
+    """The file is one of ours, or was, and SQLite cannot trust it: `repair` may help, and nothing else does."""
+
+
 @contextmanager
 def sentences(path: Path) -> Iterator[None]:
     """Turn the errors of the file at `path` into StoreError; those that are mistakes of our own pass."""
@@ -23,9 +27,9 @@ def sentences(path: Path) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         if primary_code(error) is None:
             raise
-        raise StoreError(_sentence(error, path)) from error
+        raise _error(error, path) from error
     except UnicodeDecodeError as error:  # sqlite3 chokes on what SQLite quotes from the file
-        raise StoreError(damaged(path, "there is no text where there was one")) from error
+        raise DamagedError(damaged(path, "there is no text where there was one")) from error
 
 
 def primary_code(error: sqlite3.Error) -> int | None:
@@ -39,14 +43,18 @@ def primary_code(error: sqlite3.Error) -> int | None:
 
 def damaged(path: Path, finding: str) -> str:
     """Return the sentence on a file that SQLite cannot trust, with the way out."""
-    backups = backups_folder(path)
-    put_back = f"put back the newest copy from {backups}, or " if backups.is_dir() else ""
-    return f"{path} is damaged ({' '.join(finding.split())}): {put_back}move it away, and a new one is made."
+    return f"{path} is damaged ({' '.join(finding.split())}): run `autotune doctor --repair`."
 
 
 def backups_folder(path: Path) -> Path:
-    """Return the folder of the copies that are made of the file before its tables are changed."""
+    """Return the folder of the copies that are made of the file."""
     return path.parent / "backups"
+
+
+def _error(error: sqlite3.DatabaseError, path: Path) -> StoreError:
+    if primary_code(error) in {sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT}:
+        return DamagedError(damaged(path, str(error)))
+    return StoreError(_sentence(error, path))
 
 
 def _sentence(error: sqlite3.DatabaseError, path: Path) -> str:
@@ -58,8 +66,6 @@ def _sentence(error: sqlite3.DatabaseError, path: Path) -> str:
                 f"{path} could not be written or read ({error}): make sure that its disk works and has free space, "
                 f"and try again; what was kept before is still there."
             )
-        case sqlite3.SQLITE_NOTADB | sqlite3.SQLITE_CORRUPT:
-            return damaged(path, str(error))
         case sqlite3.SQLITE_CANTOPEN | sqlite3.SQLITE_READONLY | sqlite3.SQLITE_PERM:
             return f"{path} cannot be opened ({error}): check the permissions of the file and of its folder."
         case _:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
 from itertools import chain, groupby
 from typing import TYPE_CHECKING, TypeVar
 
@@ -11,6 +12,7 @@ from ..probes.machine import Machine
 from ..search.measured import Trial
 from ..search.plan import Plan, Scope
 from ..value import Value
+from .backups import back_up
 from .checks import check_before_writing, emptiness, has_content, known_version, schema_version, structural_damage
 from .connection import connect_to_read, connect_to_write, disconnect, writing
 from .outcome import Outcome
@@ -35,6 +37,17 @@ FILE_NAME = "autotune.db"
 
 OUTCOMES_KEPT = 20
 """Of the calls with one plan that ended in one way, so many are remembered: apps report each of thousands."""
+
+TABLES: dict[str, type[Value]] = {
+    "machines": Machine,
+    "runs": Run,
+    "trials": Trial,
+    "plans": Plan,
+    "outcomes": Outcome,
+}
+"""The tables, each with the values that its rows are."""
+
+_NEW = {"outcomes"}  # those that version 2 has and version 1 has not
 
 V = TypeVar("V", bound=Value)
 
@@ -126,7 +139,7 @@ class Store:
         found = [self._damage]
         if self._connection is not None:
             found.append(structural_damage(self._connection, self.path))
-            tables = {name: kind for name, kind in _TABLES.items() if name not in _NEW or not self._is_older_than(2)}
+            tables = {name: kind for name, kind in TABLES.items() if name not in _NEW or not self._is_older_than(2)}
             found += chain.from_iterable(self._damage_of(table, kind) for table, kind in tables.items())
         return tuple(filter(None, found))
 
@@ -170,7 +183,8 @@ class Store:
         """End a run and keep its plans, in their order, both or neither; plans that it had before are replaced.
 
         reason: why it ended, for people: "budget used up", "interrupted".
-        finished: False keeps the plans as provisional, and the run can be resumed.
+        finished: False keeps the plans as provisional, and the run can be resumed. True also makes a copy of the store,
+        unless it is damaged: then the older copies are worth more.
 
         Raises StoreError if the run is unknown or finished, or if a plan is of another run or scope, or one recipe
         has two plans.
@@ -184,6 +198,8 @@ class Store:
             db.table("plans").delete_where("run_id = ?", [run_id])
             for plan in plans:
                 db.table("plans").insert(plan_row(plan, provisional=not finished))
+        if finished:
+            self._back_up()
 
     def keep_outcome(self, outcome: Outcome) -> None:
         """Keep what an app says of a plan; of many that ended alike, the oldest is forgotten."""
@@ -293,20 +309,18 @@ class Store:
         damaged = values_in(rows, kind)[1]
         return [f"Row {kept} of the {table} in {self.path} is damaged: it is left out." for kept in damaged]
 
+    def _back_up(self) -> None:
+        with (
+            suppress(StoreError),
+            self._writing() as db,
+        ):  # what was to be kept is kept; `autotune doctor` says the rest
+            if not self.damage:
+                back_up(self.path, schema_version(db.conn))
+
     def _writing(self) -> AbstractContextManager[Database]:
         if self._db is None:
             raise StoreError(f"{self.path} is closed, or open for reading only: open it with Store.open to write.")
         return writing(self._db, self.path)
-
-
-_NEW = {"outcomes"}  # the tables that version 2 has and version 1 has not
-_TABLES: dict[str, type[Value]] = {
-    "machines": Machine,
-    "runs": Run,
-    "trials": Trial,
-    "plans": Plan,
-    "outcomes": Outcome,
-}
 
 
 def _check_family(run: Run, plans: Sequence[Plan]) -> None:

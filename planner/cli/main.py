@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from ...errors import AutotuneError, UsageError
-from . import asking, recorded
+from . import asking, doctor, recorded
 from .options import Batch, Distilled, Frames, Guidance, Json, Lora, Prompts, Size, Steps, request_of
 
 if TYPE_CHECKING:
@@ -209,7 +209,7 @@ def stop() -> None:
 
 OTHERS = (
     *(asking.plan, asking.estimate, asking.explain, asking.show, asking.probe),
-    *(recorded.replay, recorded.export_trials),
+    *(recorded.replay, recorded.export_trials, doctor.doctor),
 )
 for command in OTHERS:
     app.command()(command)

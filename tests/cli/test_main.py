@@ -170,7 +170,7 @@ class TestWhatGoesWrong:
         with self.unchanged(tmp_path):
             said = run("--model", model)
         check_one_sentence(said, 8)
-        assert "move it away, and a new one is made" in said.err
+        assert "run `autotune doctor --repair`" in said.err
 
 
 class TestUsage:

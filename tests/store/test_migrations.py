@@ -11,9 +11,10 @@ import pytest
 from sqlite_utils import Database, Migrations
 
 from autotune.errors import StoreError
+from autotune.store.backups import BACKUPS_KEPT
 from autotune.store.checks import SCHEMA_VERSION, schema_version
 from autotune.store.connection import connect_to_write
-from autotune.store.migrations import BACKUPS_KEPT, MIGRATIONS, bring_up_to_date, version_1, version_2
+from autotune.store.migrations import MIGRATIONS, bring_up_to_date, version_1, version_2
 from autotune.store.store import Store
 
 from .samples import MACHINE, SCOPE, plan, trial
@@ -143,7 +144,7 @@ def path(tmp_path: Path) -> Path:
     path = tmp_path / "autotune.db"
     with Store.open(path) as store:
         run = store.begin_run(SCOPE, MACHINE, fresh=False)
-        store.finish_run(run.id, "budget used up", [plan(1, run.id)], finished=True)
+        store.finish_run(run.id, "interrupted", [plan(1, run.id)], finished=False)
     return path
 
 
@@ -204,7 +205,8 @@ def test_without_room_for_the_copy_nothing_is_changed(path: Path) -> None:
 def test_only_the_newest_copies_are_kept(path: Path) -> None:
     backups = path.parent / "backups"
     backups.mkdir()
-    old = [backups / f"autotune-2026010{day}T000000.000000Z-v1.db" for day in range(1, 8)]
+    # the clock stood in the year 2099, and goes right again
+    old = [backups / f"autotune-{number:06d}-20991231T000000Z-v1.db" for number in range(1, 8)]
     for file in old:
         file.touch()
     other = backups / "notes.txt"
@@ -215,6 +217,7 @@ def test_only_the_newest_copies_are_kept(path: Path) -> None:
     kept = sorted(backups.glob("*.db"))
     assert len(kept) == BACKUPS_KEPT
     assert kept[:-1] == old[-(BACKUPS_KEPT - 1) :]
+    assert kept[-1].name.startswith("autotune-000008-")
     assert other.exists()
 
 

@@ -32,6 +32,7 @@ def path(tmp_path: Path) -> Path:
         run = store.begin_run(SCOPE, MACHINE, fresh=False)
         store.keep_trial(run.id, trial(0))
         store.finish_run(run.id, "budget used up", [plan(1, run.id)], finished=True)
+    shutil.rmtree(path.parent / "backups")
     return path
 
 
