@@ -120,7 +120,7 @@ def _modes() -> Iterator[Finding]:
     found = list(_open_to_others())
     for path in found:
         mode = stat.S_IMODE(path.stat().st_mode)
-        says = f"{path} can be used by other users of this machine (mode {mode:04o}): `autotune doctor --repair` ends that."
+        says = f"{path} is open to other users (mode {mode:04o}): `autotune doctor --repair` makes it private."
         yield _problem("modes", says, StoreError)
     if not found:
         yield _good("modes", "Nobody else can read the store, its copies, or the token.")

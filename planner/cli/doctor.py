@@ -18,9 +18,9 @@ def doctor(
     ] = False,
     json_: Json = False,
 ) -> None:
-    """Look for what is wrong: store, copies, files, disk, versions, daemon.
+    """Look for what is wrong here, and mend the store.
 
-    The exit code is 0 if nothing is, else that of the first problem.
+    Store, copies, file modes, disk, versions, daemon and token are looked at. The exit code is 0 if nothing is, else that of the first problem.
     """
     from ..doctor import diagnose, mend
 

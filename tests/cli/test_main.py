@@ -459,7 +459,17 @@ def test_every_command_and_every_option_has_help() -> None:
     command: Any = typer.main.get_command(app)
     commands = {"": command, **command.commands}
     asked = {"estimate", "explain", "plan", "probe", "show"}
-    assert {*commands} == {"", "export-trials", "fetch", "replay", "serve", "status", "stop", "verify"} | asked
+    assert {*commands} == {
+        "",
+        "doctor",
+        "export-trials",
+        "fetch",
+        "replay",
+        "serve",
+        "status",
+        "stop",
+        "verify",
+    } | asked
     for name, each in commands.items():
         assert each.help, name
         for parameter in each.params:
