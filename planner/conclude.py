@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from ..search.recipe import Recipe
     from ..search.space import Space
 
+_Costs = tuple[float, float, float]
+
 FINALISTS = 3
 FAR = 1.15  # what was slower than the best by more than this when it was tried does not overtake it in the last round
 SMALLER = 0.9  # a plan that is no faster must at least need this much less memory to be kept
@@ -151,16 +153,19 @@ def _plan(  # noqa: PLR0913 - a plan has that many sides
 
 def front(trials: Sequence[Trial], tolerance: float) -> list[Trial]:
     """Return the feasible trials that no other beats in latency, memory and quality together."""
-    able = [trial for trial in trials if trial.feasible(tolerance)]
-    return [trial for trial in able if not any(_beats(other, trial) for other in able)]
+    able = sorted(((_costs(trial), trial) for trial in trials if trial.feasible(tolerance)), key=lambda each: each[0])
+    best: list[tuple[_Costs, Trial]] = []
+    for costs, trial in able:  # whatever beats a trial stands before it, and is itself beaten only by one of `best`
+        if not any(_beats(other, costs) for other, _ in best):
+            best.append((costs, trial))
+    return [trial for _, trial in sorted(best, key=lambda each: each[1].number)]
 
 
-def _beats(one: Trial, other: Trial) -> bool:
-    mine, theirs = _costs(one), _costs(other)
-    return mine != theirs and all(a <= b for a, b in zip(mine, theirs, strict=True))
+def _beats(one: _Costs, other: _Costs) -> bool:
+    return one != other and all(mine <= theirs for mine, theirs in zip(one, other, strict=True))
 
 
-def _costs(trial: Trial) -> tuple[float, float, float]:
+def _costs(trial: Trial) -> _Costs:
     loss = trial.quality.baseline_mean - trial.quality.mean if trial.quality else 0.0
     peak_bytes = math.inf if trial.peak_memory_bytes is None else trial.peak_memory_bytes
     return trial.median_ms, peak_bytes, loss

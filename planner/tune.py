@@ -5,11 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ..errors import UsageError
+from ..errors import StoreError, UsageError
 from ..probes.machine import probe
 from ..search.baseline import baseline_of, ways
 from ..search.bayesian import BayesianSampler
@@ -38,6 +39,7 @@ from .experience import experience_of
 from .hub.cache import with_weights
 from .hub.fetch import fetch
 from .lock import the_only_tuner
+from .pictured import keep_images
 from .prompts import prompts_in
 
 if TYPE_CHECKING:
@@ -242,6 +244,8 @@ def tune(request: Request | str, on_event: Callable[[Event], None] = lambda _: N
             except KeyboardInterrupt:
                 found = session.screened_plans(run.id)
                 interrupted, reason = True, "interrupted"
+            with suppress(StoreError):  # images are for looking at: a tuning is worth as much without them
+                keep_images(run.id, evaluator, found, trials)
         store.finish_run(run.id, reason, found, finished=not interrupted and session.decided)
     return Result(task, run, tuple(trials), tuple(found), reason, interrupted)
 

@@ -173,6 +173,11 @@ class IsolatedEvaluator:
         samples: list[float] = answer["latency_ms"]
         return samples
 
+    def images(self, recipe: Recipe) -> dict[int, Path]:
+        """Return the images of a recipe that this sitting made, by the places of their prompts."""
+        files = {index: self._image(recipe, index) for index in range(len(self.task.prompts))}
+        return {index: file for index, file in files.items() if file.exists()}
+
     def quality(self, recipe: Recipe, count: int, deadline: float) -> Quality | None:
         """Return how the recipe's first `count` images compare with the baseline's; None without a scorer."""
         if self.task.scorer is None:

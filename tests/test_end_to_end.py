@@ -121,6 +121,16 @@ def test_the_plan_is_printed_without_a_daemon(user: User) -> None:
     assert answer["stale"] is False
 
 
+def test_the_report_shows_its_images_beside_the_baselines(user: User) -> None:
+    file = user.home / "report.html"
+    done = user.run("report", "shapes", "-o", str(file))
+    assert done.returncode == 0, done.stderr
+    page = file.read_text()
+    assert "times as fast as the unmodified pipeline" in page
+    assert page.count("data:image/png;base64,") == 3 * 6
+    assert len(page) < 6 * 2**20
+
+
 def test_the_daemon_gives_the_plan(user: User) -> None:
     with user.start("serve", "--port", "0") as daemon:
         try:

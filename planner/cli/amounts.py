@@ -1,4 +1,4 @@
-"""What people type for amounts, and how amounts are said to them."""
+"""What people type for amounts."""
 
 from __future__ import annotations
 
@@ -40,19 +40,6 @@ def parse_size(text: str) -> tuple[int, int]:
         msg = f"A size is WIDTHxHEIGHT in pixels, each a multiple of 8, such as 1024x1024; {text!r} was given."
         raise UsageError(msg)
     return sides
-
-
-def said_ms(milliseconds: float) -> str:
-    """Return a time for people: `4.21 s`, `183 ms`, `5.08 ms`."""
-    return f"{milliseconds / 1000:.2f} s" if round(milliseconds) >= 1000 else f"{milliseconds:.3g} ms"
-
-
-def said_s(seconds: float) -> str:
-    """Return a duration for people: `3 min 20 s`, `45 s`, `0.3 s`."""
-    if seconds < 1:
-        return f"{seconds:.1g} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
 
 
 def _positive(value: N, text: str) -> N:

@@ -20,7 +20,8 @@ def doctor(
 ) -> None:
     """Look for what is wrong here, and mend the store.
 
-    Store, copies, file modes, disk, versions, daemon and token are looked at. The exit code is 0 if nothing is, else that of the first problem.
+    Store, copies, file modes, disk, versions, daemon and token are looked at. The exit code is 0 if nothing is, else
+    that of the first problem.
     """
     from ..doctor import diagnose, mend
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from ...errors import AutotuneError, UsageError
-from . import asking, doctor, recorded
+from . import asking, doctor, looking, recorded
 from .options import Batch, Distilled, Frames, Guidance, Json, Lora, Prompts, Size, Steps, request_of
 
 if TYPE_CHECKING:
@@ -210,6 +210,7 @@ def stop() -> None:
 OTHERS = (
     *(asking.plan, asking.estimate, asking.explain, asking.show, asking.probe),
     *(recorded.replay, recorded.export_trials, doctor.doctor),
+    looking.report,
 )
 for command in OTHERS:
     app.command()(command)

@@ -13,8 +13,8 @@ from ...search.baseline import baseline_of
 from ...search.measured import Trial
 from ...search.recipe import Recipe
 from ..choose import said_bytes
+from ..said import said_ms, said_s
 from ..tune import Fetching, Prepared, Racing, Unpacking
-from .amounts import said_ms, said_s
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,7 +19,7 @@ from ...store.places import data_dir
 from ...store.store import FILE_NAME
 from ..catalogue import asked_as
 from ..choose import said_bytes, said_environment
-from .amounts import said_ms, said_s
+from ..said import said_ms, said_s
 from .progress import verdict
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.errors import UsageError
-from autotune.planner.cli.amounts import parse_budget, parse_bytes, parse_share, parse_size, said_ms, said_s
+from autotune.planner.cli.amounts import parse_budget, parse_bytes, parse_share, parse_size
+from autotune.planner.said import said_ms, said_s
 
 
 @pytest.mark.parametrize(

@@ -465,6 +465,7 @@ def test_every_command_and_every_option_has_help() -> None:
         "export-trials",
         "fetch",
         "replay",
+        "report",
         "serve",
         "status",
         "stop",

@@ -1,0 +1,60 @@
+"""The report of a tuning: one file that opens anywhere, or Markdown to be pasted into an issue."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from ...errors import NoPlanError
+from ...store.store import Store
+from ..catalogue import find_model
+from .account import Account, account_of
+from .front import chart
+from .render import STATIC, render
+from .sight import AMPLIFIED, Pair, pairs_of
+
+if TYPE_CHECKING:
+    from .front import Chart
+
+Form = Literal["html", "md"]
+
+
+def account(model: str) -> Account:
+    """Return what is to be told of the newest tuning of a model.
+
+    model: as `find_model` takes it. Raises ModelError, StoreError, and NoPlanError where nothing was tried.
+    """
+    name = find_model(model).card.name
+    with Store.read() as store:
+        run = next((run for run in store.runs(name) if run.trials), None)
+        if run is None:
+            msg = f"Nothing was tried with {name} here yet: `autotune --model {model}` does."
+            raise NoPlanError(msg)
+        return account_of(run, store.plans_of(run.id), store.machine(run.scope.machine))
+
+
+def report(told: Account, form: Form) -> str:
+    """Return the report. HTML holds its images and asks for nothing else; Markdown has no images."""
+    charts = charts_of(told)
+    if form == "md":
+        return render("report.md", told=told)
+    style = (STATIC / "style.css").read_text(encoding="utf-8")
+    return render(
+        "report.html", told=told, charts=charts, pairs=_pairs(told), amplified=AMPLIFIED, style=style, link=_nowhere
+    )
+
+
+def charts_of(told: Account) -> list[Chart]:
+    """Return the pictures of a tuning: by quality where it was measured, and by memory."""
+    both = (chart(told.dots, measure, told.scope.tolerance) for measure in ("quality", "memory"))
+    return [each for each in both if each]
+
+
+def _pairs(told: Account) -> list[Pair]:
+    if told.plan is None:
+        return []
+    return pairs_of(told.album, told.plan.baseline.key, told.plan.recipe.key)
+
+
+def _nowhere(dot: object) -> str:
+    """Return where a mark leads: in a file, to its row in the table."""
+    return f"#trial-{getattr(dot, 'number', '')}"
