@@ -14,7 +14,10 @@ from datetime import UTC, datetime
 from types import FrameType
 from typing import NoReturn
 
-from ...errors import DaemonError, UsageError
+from filelock import FileLock, Timeout
+
+from ...errors import DaemonError, StoreError, UsageError
+from ...store.places import state_dir
 from ..client import Client
 from .state import Listening, read_state, remove_state, write_state
 from .token import make_token
@@ -42,7 +45,7 @@ def serve(host: str = "127.0.0.1", port: int = PORT, *, say: Callable[[str], Non
     """
     _check(host, port)
     _refuse_second()
-    with _listener(host, port) as listener, _terminable():
+    with _the_only_daemon(), _listener(host, port) as listener, _terminable():
         bound = listener.getsockname()[1]
         url = f"http://[::1]:{bound}" if host == "::1" else f"http://127.0.0.1:{bound}"
         server = _server(listener, make_token())
@@ -76,6 +79,25 @@ def _refuse_second() -> None:
         return
     if health.pid == other.pid:
         raise DaemonError(f"A daemon listens on {other.url} already (process {other.pid}): ask that, or stop it.")
+
+
+@contextmanager
+def _the_only_daemon() -> Iterator[None]:
+    """Hold a lock for the daemon's life: of two that start at one moment, neither sees that the other answers."""
+    file = state_dir() / "daemon.lock"
+    lock = FileLock(file, timeout=0)
+    try:
+        lock.acquire()
+    except Timeout:
+        raise DaemonError(
+            f"Another daemon starts just now, or lives and does not answer (it holds {file}): ask `autotune status`."
+        ) from None
+    except OSError as error:
+        raise StoreError(f"{file} cannot be locked ({error.strerror}): move it away, or set AUTOTUNE_HOME.") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 @contextmanager
