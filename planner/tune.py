@@ -41,6 +41,7 @@ from .hub.fetch import fetch
 from .lock import the_only_tuner
 from .pictured import keep_images
 from .prompts import prompts_in
+from .trust import doubts
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -344,7 +345,7 @@ class _Session:
         best, tie = won
         gains = conclude.gains_of(best.recipe, self.trials, self.space)
         quality = qualities[best.recipe]
-        notes = tuple(filter(None, (tie,)))
+        notes = (*filter(None, (tie,)), *doubts(self.trials, lanes))
         plan = conclude.raced_plan(self.task.scope, run_id, best, lanes[0], quality, gains, notes)
         return [plan, *(other for other in others if other.peak_memory_bytes < plan.peak_memory_bytes)]
 
@@ -375,7 +376,8 @@ class _Session:
             if trial.recipe not in (without or set()) | {baseline.recipe}:
                 gains = conclude.gains_of(trial.recipe, self.trials, self.space)
                 plans.append(conclude.screened_plan(self.task.scope, run_id, trial, baseline, gains))
-        return [plan for plan in plans if plan]
+        notes = doubts(self.trials)
+        return [plan.model_copy(update={"notes": notes}) for plan in plans if plan]
 
 
 def scorer_id(folder: Path) -> str:

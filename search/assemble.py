@@ -31,6 +31,11 @@ def builds(recipe: Recipe) -> bool:
     return any(knob.builds for knob in _turned(recipe))
 
 
+def has_uneven_steps(recipe: Recipe) -> bool:
+    """Return whether some denoising steps of the recipe take longer than others by design."""
+    return any(knob.uneven_steps for knob in _turned(recipe))
+
+
 def workload_of(recipe: Recipe, workload: Workload) -> Workload:
     """Return what the pipeline of a recipe is really called with, where that is asked of it."""
     return shortened(choices_of(recipe), workload)

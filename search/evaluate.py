@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 import tempfile
 import time
@@ -10,11 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ..errors import TrialProcessError
+from ..probes.load import between, glance
 from ..value import key_of
 from .additions import distilled_in
-from .assemble import builds, environment
+from .assemble import builds, environment, has_uneven_steps
 from .baseline import baseline_of
+from .calls import Calls
+from .drift import Drift
 from .measured import Latency, Outcome, Quality, Trial
+from .pace import FIRST_CALLS, STOP, is_enough, is_hopeless
 from .recipe import UNMODIFIED, Recipe
 from .trial.process import Template, TrialFailure, TrialProcess
 from .verdict import lower_bound
@@ -29,8 +34,7 @@ LOAD_LIMIT_S = 600
 SCORE_LIMIT_S = 300
 CALL_LIMIT = 20  # a call may take this many times the baseline's, and CALL_FLOOR_S in any case
 CALL_FLOOR_S = 30
-FIRST_CALLS = 3
-SLOW = 1.15  # slower than the best by more than this, and no images are made
+WATCHED_MS = 500  # what others do is looked up about as often as this, in between calls
 
 
 class CutOffError(Exception):
@@ -61,6 +65,7 @@ class IsolatedEvaluator:
         self._scores: dict[tuple[str, int], float] = {}
         self.baseline = UNMODIFIED
         self._baseline_ms: float | None = None
+        self._drift = Drift()
 
     def __enter__(self) -> Self:
         """Start the template, and a folder for images."""
@@ -77,20 +82,37 @@ class IsolatedEvaluator:
 
     def recall(self, trials: Collection[Trial]) -> None:
         """Take over what trials of the same scope found out, so that it is not measured again."""
-        if found := baseline_of(trials):
-            self.baseline, self._baseline_ms = found.recipe, found.median_ms
+        found = baseline_of(trials)
+        if found and (self._baseline_ms is None or found.recipe != self.baseline):
+            self._take_as_baseline(found)
+            self._drift.doubt()
         for trial in trials:
             scores = trial.quality.scores if trial.quality else ()
             self._scores |= {(trial.recipe.key, index): score for index, score in enumerate(scores)}
 
     def evaluate(self, number: int, recipe: Recipe, best_ms: float, deadline: float) -> Trial:
-        """Try a recipe: load, make a few calls, and only if it may win, the images that judge it."""
-        facts: dict[str, Any] = {}
+        """Try a recipe: load, make a few calls, and only if it may win, the images that judge it.
+
+        One that was too slow while others used more of the machine than before is tried once more, if the baseline is
+        slower now too by so much that it may not be the recipe's fault.
+        """
+        self._look_at_baseline(deadline)
+        trial = self._tried(number, recipe, best_ms, deadline)
+        self._drift.heard(trial)
+        if trial.outcome == "ok" and self._baseline_ms is None:
+            self._take_as_baseline(trial)
+        if trial.outcome == "slow" and self._drift.changed and self._look_at_baseline(deadline, anyhow=True):
+            fair_ms = trial.median_ms * trial.drift / self._drift.factor
+            return trial if fair_ms > best_ms else self._tried(number, recipe, best_ms, deadline)
+        return trial
+
+    def _tried(self, number: int, recipe: Recipe, best_ms: float, deadline: float) -> Trial:
+        facts: dict[str, Any] = {"drift": self._drift.factor}
         started_at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
         outcome: Outcome = "ok"
         detail = ""
         try:
-            self._measure(recipe, best_ms, deadline, facts)
+            self._measure(recipe, best_ms * self._drift.factor, deadline, facts)
         except TrialFailure as failure:
             if failure.outcome == "timeout" and time.monotonic() >= deadline:
                 raise CutOffError from failure
@@ -106,25 +128,42 @@ class IsolatedEvaluator:
         )
 
     def _measure(self, recipe: Recipe, best_ms: float, deadline: float, facts: dict[str, Any]) -> None:
-        """Fill `facts` with what is found out, in the order in which it is."""
-        samples_ms: list[float] = []
+        """Fill `facts` with what is found out, in the order in which it is. best_ms: as it would be now."""
+        calls = Calls()
         with self.opened(recipe, deadline, facts) as process:
-            for first, last in self._portions():
-                samples_ms += self.run(process, recipe, range(first, last), deadline, facts)
-                facts["latency"] = Latency(samples_ms=tuple(samples_ms))
-                if facts["latency"].median_ms > SLOW * best_ms:
+            while not calls.samples_ms or not is_enough(calls.latency, best_ms):
+                index = len(calls.samples_ms) % self.task.screening
+                limit_ms = None if calls.samples_ms or has_uneven_steps(recipe) else STOP * best_ms
+                calls += self.run(process, recipe, range(index, index + 1), deadline, facts, limit_ms)
+                facts |= {"latency": calls.latency, "load": calls.load}
+                beside = self._drift.is_more_or_less(calls.load)
+                if is_hopeless(calls.latency, best_ms, beside_others=beside):
                     detail = f"{facts['latency'].median_ms:.0f} ms a call, {best_ms:.0f} ms is the best so far."
                     raise TrialFailure("slow", detail)
+            if self.task.scorer:
+                rest = range(len(calls.samples_ms), self.task.screening)
+                calls += self.run(process, recipe, rest, deadline, facts)
+                facts |= {"latency": calls.latency, "load": calls.load}
         if self._baseline_ms is None:  # the first that can be measured is what the others are compared with
-            self.baseline, self._baseline_ms = recipe, facts["latency"].median_ms
+            self.baseline = recipe
         facts["quality"] = self.quality(recipe, self.task.screening, deadline)
 
-    def _portions(self) -> list[tuple[int, int]]:
-        """Return the prompts in portions: one call tells a hopeless recipe, a few a slow one, the rest its quality."""
-        ends = sorted(
-            {1, min(FIRST_CALLS, self.task.screening), self.task.screening if self.task.scorer else FIRST_CALLS}
-        )
-        return list(zip([0, *ends], ends, strict=False))
+    def _take_as_baseline(self, trial: Trial) -> None:
+        self.baseline, self._baseline_ms = trial.recipe, trial.median_ms
+        self._drift.begin(trial)
+
+    def _look_at_baseline(self, deadline: float, *, anyhow: bool = False) -> bool:
+        """Measure the baseline again where that is due, or `anyhow` where there is time, and return whether it was."""
+        if not self._drift.is_due(deadline - time.monotonic(), anyhow=anyhow):
+            return False
+        facts: dict[str, Any] = {}
+        try:
+            with self.opened(self.baseline, deadline, facts) as process:
+                calls = self.run(process, self.baseline, range(FIRST_CALLS), deadline, facts)
+        except TrialFailure:  # it says nothing of the recipe that is to be tried
+            return False
+        self._drift.note(calls.latency.median_ms, calls.load)
+        return True
 
     def opened(self, recipe: Recipe, deadline: float, facts: dict[str, Any]) -> TrialProcess:
         """Return a process with the recipe's pipeline loaded and warm; what it needs is built first, in another one."""
@@ -157,21 +196,48 @@ class IsolatedEvaluator:
             self._others[key] = Template(self._modules, self._memory_limit_bytes, asked).__enter__()
         return self._others[key]
 
-    def run(
-        self, process: TrialProcess, recipe: Recipe, prompts: range, deadline: float, facts: dict[str, Any]
-    ) -> list[float]:
-        """Make one call for each of these prompts, and return the wall times in milliseconds."""
+    def run(  # noqa: PLR0913 - all of a call
+        self,
+        process: TrialProcess,
+        recipe: Recipe,
+        prompts: range,
+        deadline: float,
+        facts: dict[str, Any],
+        limit_ms: float | None = None,
+    ) -> Calls:
+        """Make one call for each of these prompts, and look at what else goes on about every half second.
+
+        limit_ms: what a call may take; where its first steps say that it will take longer, it is given up as slow.
+        """
+        calls = Calls()
+        while left := prompts[len(calls.samples_ms) :]:
+            known_ms = calls.samples_ms[-1:] or [self._baseline_ms or WATCHED_MS]
+            portion = left[: max(1, int(WATCHED_MS / known_ms[0]))]
+            before = glance()
+            answer = self._called(process, recipe, portion, deadline, limit_ms)
+            facts["peak_memory_bytes"] = answer["peak_memory_bytes"]
+            load = between(before, glance())
+            if "at_least_ms" in answer:
+                facts |= {"latency": Latency(samples_ms=(answer["at_least_ms"],), at_least=True), "load": load}
+                detail = (
+                    f"{answer['at_least_ms']:.0f} ms a call at least, by {answer['done']} of {answer['steps']} steps."
+                )
+                raise TrialFailure("slow", detail)
+            calls.add(answer, load)
+        return calls
+
+    def _called(
+        self, process: TrialProcess, recipe: Recipe, prompts: range, deadline: float, limit_ms: float | None
+    ) -> dict[str, Any]:
         command = {
             "do": "run",
             "prompts": [self.task.prompts[index] for index in prompts],
             "seeds": [self.task.seeds[index] for index in prompts],
             "folder": str(self._place(recipe, "images")),
+            "limit_ms": limit_ms if limit_ms is not None and math.isfinite(limit_ms) else None,
         }
         call_s = CALL_FLOOR_S + CALL_LIMIT * (self._baseline_ms or 3_600_000) / 1000
-        answer = process.ask(command, self._limit(call_s * len(prompts), deadline))
-        facts["peak_memory_bytes"] = answer["peak_memory_bytes"]
-        samples: list[float] = answer["latency_ms"]
-        return samples
+        return process.ask(command, self._limit(call_s * len(prompts), deadline))
 
     def images(self, recipe: Recipe) -> dict[int, Path]:
         """Return the images of a recipe that this sitting made, by the places of their prompts."""

@@ -8,7 +8,9 @@ from typing import Literal
 
 from pydantic import Field, model_validator
 
+from ..probes.load import Load
 from ..value import Value
+from .pace import FIRST_CALLS, warm_up_calls
 from .recipe import Recipe
 
 Outcome = Literal["ok", "out_of_memory", "unfit", "timeout", "crashed", "slow", "bad_image"]
@@ -17,21 +19,55 @@ FAILURES: tuple[Outcome, ...] = ("out_of_memory", "unfit", "timeout", "crashed",
 """Outcomes without an image; a trial that is merely slow has told what it was asked."""
 
 
+QUIET_CORES = 0.2
+"""What others may use beside a sample that counts: about what a system's own services do."""
+
+
 class Latency(Value):
-    """Wall times of whole pipeline calls, warm, in milliseconds; raw, so that any figure can be made again."""
+    """Wall times of whole pipeline calls, warm, in milliseconds; raw, so that any figure can be made again.
+
+    `steps_ms` says of each what its median denoising step took, and `foreign_cores` how many cores other processes used
+    meanwhile; they are empty where nobody looked. `at_least` means that the one sample is what a call that was given up
+    would at least have taken, by its first steps.
+    """
 
     samples_ms: tuple[float, ...] = Field(min_length=1)
+    steps_ms: tuple[float, ...] = ()
+    foreign_cores: tuple[float, ...] = ()
+    at_least: bool = False
+
+    @model_validator(mode="after")
+    def _each_or_none(self) -> Latency:
+        for name in ("steps_ms", "foreign_cores"):
+            count = len(getattr(self, name))
+            if count not in {0, len(self.samples_ms)}:
+                msg = f"{len(self.samples_ms)} samples cannot have {count} {name}."
+                raise ValueError(msg)
+        return self
+
+    @property
+    def warm_up(self) -> int:
+        """How many of the first calls were made before the pace was steady."""
+        return warm_up_calls(self.steps_ms)
+
+    @property
+    def kept_ms(self) -> tuple[float, ...]:
+        """The samples that count: the warm ones, and of these the ones in quiet, where there are enough."""
+        warm = self.samples_ms[self.warm_up :]
+        pairs = zip(warm, self.foreign_cores[self.warm_up :], strict=False)
+        quiet = tuple(sample for sample, foreign in pairs if foreign <= QUIET_CORES)
+        return quiet if len(quiet) >= FIRST_CALLS else warm
 
     @property
     def median_ms(self) -> float:
-        """The median call."""
-        return statistics.median(self.samples_ms)
+        """The median call of those that count."""
+        return statistics.median(self.kept_ms)
 
     @property
     def spread(self) -> float:
         """The noise as a share of the median: 1.4826 times the median absolute deviation (0 for one sample)."""
         median = self.median_ms
-        return 1.4826 * statistics.median(abs(sample - median) for sample in self.samples_ms) / median
+        return 1.4826 * statistics.median(abs(sample - median) for sample in self.kept_ms) / median
 
 
 class Quality(Value):
@@ -83,7 +119,8 @@ class Trial(Value):
     """A recipe that was tried, and what came of it.
 
     `load_peak_bytes` is the part of the peak that loading alone had, `predicted_bytes` the peak that was expected
-    without what trials have taught: None where nothing was.
+    without what trials have taught: None where nothing was. `load` is what else went on beside its calls, and `drift`
+    how many times slower the baseline was at that time than when it was measured first.
     """
 
     number: int = Field(ge=0)
@@ -98,6 +135,8 @@ class Trial(Value):
     predicted_bytes: int | None = None
     weights_bytes: int | None = None
     quality: Quality | None = None
+    load: Load | None = None
+    drift: float = Field(default=1.0, gt=0)
     started_at: str
     duration_s: float
 
@@ -109,5 +148,8 @@ class Trial(Value):
 
     @property
     def median_ms(self) -> float:
-        """The median latency, infinite where there is none: for comparing, never for keeping."""
-        return self.latency.median_ms if self.latency else math.inf
+        """The median latency as it would have been beside the first baseline, infinite where there is none.
+
+        It is for comparing, never for keeping.
+        """
+        return self.latency.median_ms / self.drift if self.latency else math.inf

@@ -19,6 +19,7 @@ from .trial.process import TrialFailure
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ..probes.load import Load
     from .evaluate import IsolatedEvaluator
     from .recipe import Recipe
     from .trial.process import TrialProcess
@@ -30,7 +31,8 @@ LOOKS = (8, 12, 16, 24, 32, 48, 64)
 
 @dataclass
 class Lane:
-    """One runner: its latencies, one a round, or why it fell out; `facts` are its load and cold time and its memory.
+    """One runner: its latencies, one a round, or why it fell out; `facts` are its load and cold time and its memory,
+    `loads` what went on beside its calls.
 
     One that is `beaten` runs no further, because another is faster beyond doubt; what it ran stands.
     """
@@ -40,6 +42,7 @@ class Lane:
     fell_out: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
     beaten: bool = False
+    loads: list[Load] = field(default_factory=list)
 
 
 def race(evaluator: IsolatedEvaluator, recipes: Sequence[Recipe], deadline: float, *, together: bool) -> list[Lane]:
@@ -103,7 +106,9 @@ def _turn(  # noqa: PLR0913 - all of one call
         if stack and lane.recipe.key not in processes:
             processes[lane.recipe.key] = stack.enter_context(process)
         try:
-            lane.samples_ms += evaluator.run(process, lane.recipe, prompts, deadline, lane.facts)
+            calls = evaluator.run(process, lane.recipe, prompts, deadline, lane.facts)
+            lane.samples_ms += calls.samples_ms
+            lane.loads += calls.loads
         finally:
             if not stack:
                 process.__exit__()

@@ -51,6 +51,7 @@ FEATURE_CACHE = Knob(
     choices=("none", *CHOICES),
     default="none",
     lossy=frozenset(CHOICES) - EXACT,
+    uneven_steps=True,
     source="arXiv:2312.00858; https://huggingface.co/docs/diffusers/optimization/cache; cache-dit",
     refuses=refuses,
     apply=apply,

@@ -89,6 +89,7 @@ GUIDANCE_CUTOFF = Knob(
     choices=(1.0, 0.75, 0.5),
     default=1.0,
     lossy=frozenset({0.75, 0.5}),
+    uneven_steps=True,
     source="https://huggingface.co/docs/diffusers/using-diffusers/callback (dynamic guidance); arXiv:2404.07724",
     refuses=refuses,
     apply=apply,

@@ -106,7 +106,8 @@ class Knob:
     for every call of it; all are given all choices, and are only asked when the knob is turned. `builds` makes
     artifacts ahead, in a process of its own, so that neither their time nor their memory is counted as the
     pipeline's. `environment` is what the process must be started with, because it cannot be turned later: trials of
-    it are forked from a process that was. `lossy` are the choices that can change the image beyond rounding.
+    it are forked from a process that was. `lossy` are the choices that can change the image beyond rounding. With one
+    that has `uneven_steps` some denoising steps take longer than others, so that the first tell nothing of the rest.
     """
 
     name: str
@@ -115,6 +116,7 @@ class Knob:
     default: Choice
     source: str
     lossy: frozenset[Choice] = frozenset()
+    uneven_steps: bool = False
     refuses: Callable[[Choice, Setting], str | None] = field(default=_accepts)
     prepares: Callable[[Choices, Bench], Bench] = field(default=_same)
     loads: Callable[[Choices, Bench], dict[str, Any]] = field(default=_adds_nothing)

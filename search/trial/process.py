@@ -29,7 +29,8 @@ LOG_TAIL_BYTES = 2000
 START_LIMIT_S = 120
 WATCH_S = 0.25
 KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES")
-KEPT_PREFIXES = ("OMP_", "KMP_", "MKL_", "TORCHINDUCTOR_", "PYTORCH_", "ROCR_", "HIP_", "XDG_")
+SAY_HOW_TO_WAIT = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
+KEPT_PREFIXES = ("OMP_", "GOMP_", "KMP_", "MKL_", "TORCHINDUCTOR_", "PYTORCH_", "ROCR_", "HIP_", "XDG_")
 
 
 @dataclass
@@ -43,6 +44,9 @@ class TrialFailure(Exception):  # noqa: N818 - a failed trial is a result, and n
 def trial_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """Return the environment of trials: built, not inherited, so that no token or key of the user's is in it.
 
+    Threads that wait for others sleep, unless the user has said how they are to wait: spinning, they take the cores
+    that the others need, and beside one busy process a call takes many times as long.
+
     more: what a recipe asks for beside. What it preloads comes before what the user preloads.
     """
     more = dict(more or {})
@@ -51,7 +55,9 @@ def trial_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     kept = {
         name: value for name, value in os.environ.items() if name in KEPT_ENVIRONMENT or name.startswith(KEPT_PREFIXES)
     }
+    waiting = {} if kept.keys() & SAY_HOW_TO_WAIT else {"OMP_WAIT_POLICY": "PASSIVE"}
     return kept | {
+        **waiting,
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
         "PYTHONDONTWRITEBYTECODE": "1",
         "DIFFUSERS_DISABLE_REMOTE_CODE": "1",

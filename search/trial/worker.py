@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from ...errors import UnfitError
 from .memory import PeakMemory
 from .order import Order
+from .steps import StepClock, TooSlowError
 
 if TYPE_CHECKING:
     import socket
@@ -85,6 +86,7 @@ class Worker:
         self._calls: dict[str, Any] = {}
         self._order: Order | None = None
         self._scorer: Any = None
+        self._clock: StepClock | None = None
 
     def do_build(self, order: dict[str, Any]) -> dict[str, Any]:
         """Make the artifacts of a recipe."""
@@ -113,6 +115,7 @@ class Worker:
         self._pipe = assemble(recipe, bench)
         do_not_hear_safety_checker(self._pipe)
         self._calls = calls(recipe, bench) | {"output_type": "np"}
+        self._clock = StepClock(self._pipe, prepared.device)
         loaded, load_peak_bytes = time.perf_counter(), self._memory.peak_bytes()
         call_pipeline(self._pipe, prepared.workload, prepared.calibration_prompts[0], seed=0, **self._calls)
         called = time.perf_counter()
@@ -120,24 +123,34 @@ class Worker:
         facts = {"load_s": loaded - started, "cold_s": called - loaded, **self._peak()}
         return {**facts, "load_peak_bytes": load_peak_bytes, "weights_bytes": weights_bytes(self._pipe)}
 
-    def do_run(self, prompts: list[str], seeds: list[int], folder: str) -> dict[str, Any]:
-        """Call the pipeline once a prompt; check each image and write it into the folder as SEED.png."""
+    def do_run(
+        self, prompts: list[str], seeds: list[int], folder: str, limit_ms: float | None = None
+    ) -> dict[str, Any]:
+        """Call the pipeline once a prompt; check each image and write it into the folder as SEED.png.
+
+        A call that will take longer than `limit_ms`, as its first steps say, is given up, and nothing is called after.
+        """
         from ..pipeline import call_pipeline
         from .images import checked, save
 
-        if self._order is None:
+        if self._order is None or self._clock is None:
             msg = "run was asked before load"
             raise RuntimeError(msg)
-        samples_ms = []
+        samples_ms, steps_ms = [], []
         for prompt, seed in zip(prompts, seeds, strict=True):
+            self._clock.begin(limit_ms)
             started = time.perf_counter()
-            images = call_pipeline(self._pipe, self._order.workload, prompt, seed, **self._calls)
+            try:
+                images = call_pipeline(self._pipe, self._order.workload, prompt, seed, **self._calls)
+            except TooSlowError as slow:
+                return {"at_least_ms": slow.at_least_ms, "done": slow.done, "steps": slow.steps, **self._peak()}
             samples_ms.append((time.perf_counter() - started) * 1000)
+            steps_ms.append(self._clock.median_ms())
             problem = checked(images)
             if problem:
                 raise BadImageError(problem)
             save(images[0], Path(folder) / f"{seed}.png")
-        return {"latency_ms": samples_ms, **self._peak()}
+        return {"latency_ms": samples_ms, "steps_ms": steps_ms, **self._peak()}
 
     def do_examine(self, prompt: str, seed: int, file: str) -> dict[str, Any]:
         """Say what the pipeline is made of now, and write the images of a call into a file."""

@@ -50,8 +50,8 @@ def test_an_allocator_is_in_the_process_of_its_trial_alone(evaluator: IsolatedEv
         with evaluator.opened(recipe, time.monotonic() + 120, {}) as process:
             mapped = Path(f"/proc/{process.pid}/maps").read_text(encoding="utf-8")
             assert (f"lib{allocator}" in mapped) is (recipe != UNMODIFIED)
-            samples = evaluator.run(process, recipe, range(1), math.inf, {})
-            assert samples[0] > 0
+            calls = evaluator.run(process, recipe, range(1), math.inf, {})
+            assert calls.samples_ms[0] > 0
     twin = Recipe(turned={"allocator": allocator, "precision": "bf16"})
     assert evaluator._template(twin) is evaluator._template(Recipe(turned={"allocator": allocator}))
 

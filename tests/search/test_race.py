@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 
+from autotune.search.calls import Calls
 from autotune.search.race import LOOKS, Lane, race
 from autotune.search.recipe import UNMODIFIED, Recipe
 
@@ -49,12 +50,11 @@ class Clocked:
         facts |= {"load_s": 1.0, "cold_s": 1.0, "peak_memory_bytes": 1}
         return Process()
 
-    def run(
-        self, process: Process, recipe: Recipe, prompts: range, deadline: float, facts: dict[str, Any]
-    ) -> list[float]:
+    def run(self, process: Process, recipe: Recipe, prompts: range, deadline: float, facts: dict[str, Any]) -> Calls:
         del process, deadline, facts
         self.asked += [(recipe, index) for index in prompts]
-        return [self.ms[recipe] * math.exp(self.noise * self._generator.standard_normal()) for _ in prompts]
+        noise = self._generator.standard_normal(len(prompts))
+        return Calls([self.ms[recipe] * math.exp(self.noise * each) for each in noise])
 
 
 def raced(noise: float, *recipes: Recipe) -> tuple[list[Lane], Clocked]:

@@ -1,0 +1,45 @@
+"""The calls that were made of one pipeline, with what was seen beside each."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any, Self
+
+from ..probes.load import Load, together
+from .measured import Latency
+
+
+@dataclass
+class Calls:
+    """Calls in the order in which they were made; every list has one entry a call."""
+
+    samples_ms: list[float] = field(default_factory=list)
+    steps_ms: list[float] = field(default_factory=list)
+    loads: list[Load] = field(default_factory=list)
+
+    def add(self, answer: dict[str, Any], load: Load) -> None:
+        """Take in what a trial's process answered to `run`, and what went on beside it."""
+        self.samples_ms += answer["latency_ms"]
+        self.steps_ms += answer["steps_ms"]
+        self.loads += [load] * len(answer["latency_ms"])
+
+    def __iadd__(self, other: Calls) -> Self:
+        """Take in calls that were made after these."""
+        self.samples_ms += other.samples_ms
+        self.steps_ms += other.steps_ms
+        self.loads += other.loads
+        return self
+
+    @property
+    def latency(self) -> Latency:
+        """What they took. There must be one."""
+        return Latency(
+            samples_ms=tuple(self.samples_ms),
+            steps_ms=tuple(self.steps_ms),
+            foreign_cores=tuple(load.foreign_cores for load in self.loads),
+        )
+
+    @property
+    def load(self) -> Load:
+        """What went on beside them on average."""
+        return together(self.loads)
