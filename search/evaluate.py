@@ -18,11 +18,11 @@ from .assemble import builds, environment, has_uneven_steps
 from .baseline import baseline_of
 from .calls import Calls
 from .drift import Drift
+from .intervals import lower_bound
 from .measured import Latency, Outcome, Quality, Trial
 from .pace import FIRST_CALLS, STOP, is_enough, is_hopeless
 from .recipe import UNMODIFIED, Recipe
 from .trial.process import Template, TrialFailure, TrialProcess
-from .verdict import lower_bound
 
 if TYPE_CHECKING:
     from collections.abc import Collection
