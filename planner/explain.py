@@ -89,7 +89,7 @@ def explain(request: Request, turns: Sequence[str]) -> Explanation:
     turns: such as `compile=full`. Raises ModelError, UsageError for a knob or a choice that there is not, and
     StoreError.
     """
-    recipe = recipe_of({knob.name: knob.default for knob in KNOBS} | dict(map(_turn, turns)))
+    recipe = recipe_of_turns(turns)
     task, _ = task_of(request, probe())
     because = space_for(task.setting).why_not(recipe) or ""
     trials = _trials(task)
@@ -102,6 +102,11 @@ def explain(request: Request, turns: Sequence[str]) -> Explanation:
         baseline=baseline_of(trials.values()),
         tolerance=task.tolerance,
     )
+
+
+def recipe_of_turns(turns: Sequence[str]) -> Recipe:
+    """Return the recipe that turns such as `compile=full` stand for. Raises UsageError."""
+    return recipe_of({knob.name: knob.default for knob in KNOBS} | dict(map(_turn, turns)))
 
 
 def _turn(text: str) -> tuple[str, Choice]:

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Literal
 from uuid import UUID
 
+from ..probes.machine import Machine
 from ..search.measured import Trial
 from ..search.plan import Scope
 from ..value import Value
@@ -18,7 +19,8 @@ class Run(Value):
 
     `state` is `new` or `resumed` where the run was just begun and trials may be kept in it, `unfinished` where it was
     only looked up, and `finished` where it has its verdict. `reason` says why it ended last (empty where it never
-    has: it is going on, or was killed), `trials` are those so far, in the order in which they were kept.
+    has: it is going on, or was killed), `trials` are those so far, in the order in which they were kept. `machine` is
+    as it was when the run was begun; older rows have none.
     """
 
     id: str
@@ -27,6 +29,7 @@ class Run(Value):
     started_at: str
     ended_at: str = ""
     reason: str = ""
+    machine: Machine | None = None
     trials: tuple[Trial, ...] = ()
 
 

@@ -47,6 +47,7 @@ TABLES: dict[str, type[Value]] = {
 }
 """The tables, each with the values that its rows are."""
 
+_COUNT = "SELECT run_id, count(*) AS count FROM trials GROUP BY run_id"
 _NEW = {"outcomes"}  # those that version 2 has and version 1 has not
 
 V = TypeVar("V", bound=Value)
@@ -160,7 +161,7 @@ class Store:
             _replace(db, "machines", machine_row(machine), "fingerprint")
             found = None if fresh else self._newest_run(scope)
             if found is None:
-                run = Run(id=new_id(), scope=scope, state="new", started_at=now())
+                run = Run(id=new_id(), scope=scope, state="new", started_at=now(), machine=machine)
                 db.table("runs").insert(run_row(run))
                 return run
         return found if found.state == "finished" else found.model_copy(update={"state": "resumed"})
@@ -228,8 +229,17 @@ class Store:
 
     def runs(self, model: str | None = None) -> tuple[Run, ...]:
         """Return the runs, of one model or of all, with their trials; the newest first."""
-        found = self._values(Run, "SELECT * FROM runs WHERE ? IS NULL OR model = ? ORDER BY kept DESC", model, model)
-        return tuple(map(self._with_trials, found))
+        return tuple(map(self._with_trials, self.runs_alone(model)))
+
+    def runs_alone(self, model: str | None = None) -> tuple[Run, ...]:
+        """Return the runs as `runs` does, without their trials: those are many, and take long to read."""
+        return tuple(
+            self._values(Run, "SELECT * FROM runs WHERE ? IS NULL OR model = ? ORDER BY kept DESC", model, model)
+        )
+
+    def trial_counts(self) -> dict[str, int]:
+        """Return how many trials each run has, those that are damaged too."""
+        return {row["run_id"]: row["count"] for row in self._rows(_COUNT)}
 
     def was_tuned(self, model: str) -> bool:
         """Return whether there is a run of a model; its trials are not read."""

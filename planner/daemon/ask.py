@@ -108,7 +108,7 @@ def _of_other_additions(question: Question) -> str:
 
 def models_in(store: Store) -> tuple[str, ...]:
     """Return the names of the models that were ever tuned, in order. Raises StoreError."""
-    return tuple(sorted({run.scope.model for run in store.runs()}))
+    return tuple(sorted({run.scope.model for run in store.runs_alone()}))
 
 
 def free_by_device(machine: Machine) -> dict[str, int]:

@@ -11,6 +11,7 @@ from ...search.plan import Plan, Scope
 from ...store.album import Album, album_of
 from ...value import Value
 from ..conclude import front
+from ..spot.verdict import Verdict
 from .wording import headline, repeated
 
 if TYPE_CHECKING:
@@ -59,7 +60,8 @@ class Choice(Value):
 class Account(Value):
     """A tuning: what came of it, for whom it holds, and what was seen on the way.
 
-    `machine` is as it was when the run was begun, None where the store has lost it. `plans` has the winner first.
+    `machine` is as it was when the run was begun, None where nobody knows. `plans` has the winner first, and
+    `eyes` is what people saw of it in blind pairs.
     """
 
     schema_version: int = 1
@@ -73,6 +75,7 @@ class Account(Value):
     reason: str
     scope: Scope
     machine: Machine | None
+    eyes: Verdict | None = None
     plans: tuple[Plan, ...]
     dots: tuple[Dot, ...]
     failures: tuple[Failure, ...]
@@ -90,8 +93,11 @@ class Account(Value):
         return next((dot for dot in self.dots if dot.role == "baseline"), None)
 
 
-def account_of(run: Run, plans: Sequence[Plan], machine: Machine | None) -> Account:
-    """Return what is to be told of a run with its trials."""
+def account_of(run: Run, plans: Sequence[Plan], machine: Machine | None, eyes: Verdict | None = None) -> Account:
+    """Return what is to be told of a run with its trials.
+
+    machine: for a run that does not know its own; eyes: what people saw of the winner in blind pairs.
+    """
     baseline = baseline_of(run.trials)
     return Account(
         model=run.scope.model,
@@ -103,7 +109,8 @@ def account_of(run: Run, plans: Sequence[Plan], machine: Machine | None) -> Acco
         ended_at=run.ended_at,
         reason=run.reason,
         scope=run.scope,
-        machine=machine,
+        machine=run.machine or machine,
+        eyes=eyes,
         plans=tuple(plans),
         dots=tuple(_dots(run.trials, plans, run.scope.tolerance, baseline)),
         failures=_failures(run.trials),
