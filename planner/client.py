@@ -27,6 +27,7 @@ from .daemon.token import read_token
 from .daemon.wire import (
     ANSWER_LIMIT_BYTES,
     MOST_DETAIL,
+    Door,
     Health,
     MachineNow,
     PlanList,
@@ -111,13 +112,23 @@ class Client:
         """Return what the daemon says of itself."""
         return self._get("/v1/health", Health)
 
+    def door(self, path: str = "/") -> str:
+        """Return the address that opens a page in a browser, once and soon, with the token of this user.
+
+        Raises DaemonError.
+        """
+        code = self._post("/v1/doors", Door).code
+        return f"{self._url or _living()}{path}#code={code}"
+
     def _get(self, path: str, kind: type[V] | TypeAdapter[V], query: dict[str, str | float | None] | None = None) -> V:
         said = {name: _said(value) for name, value in (query or {}).items() if value is not None}
         return self._exchange(kind, _Request("GET", f"{path}?{urlencode(said)}" if said else path))
 
-    def _post(self, path: str, kind: type[V], content: Value) -> V:
+    def _post(self, path: str, kind: type[V], content: Value | None = None) -> V:
         headers = {"Authorization": f"Bearer {read_token()}", "Content-Type": "application/json"}
-        return self._exchange(kind, _Request("POST", path, content.model_dump_json().encode(), headers))
+        return self._exchange(
+            kind, _Request("POST", path, content.model_dump_json().encode() if content else b"{}", headers)
+        )
 
     def _exchange(self, kind: type[V] | TypeAdapter[V], request: _Request) -> V:
         url = self._url or _living()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from ..search.race import Lane
     from ..search.recipe import Recipe
     from ..search.space import Space
-
-_Costs = tuple[float, float, float]
 
 FINALISTS = 3
 FAR = 1.15  # what was slower than the best by more than this when it was tried does not overtake it in the last round
@@ -149,26 +146,6 @@ def _plan(  # noqa: PLR0913 - a plan has that many sides
         run=run,
         created_at=_now(),
     )
-
-
-def front(trials: Sequence[Trial], tolerance: float) -> list[Trial]:
-    """Return the feasible trials that no other beats in latency, memory and quality together."""
-    able = sorted(((_costs(trial), trial) for trial in trials if trial.feasible(tolerance)), key=lambda each: each[0])
-    best: list[tuple[_Costs, Trial]] = []
-    for costs, trial in able:  # whatever beats a trial stands before it, and is itself beaten only by one of `best`
-        if not any(_beats(other, costs) for other, _ in best):
-            best.append((costs, trial))
-    return [trial for _, trial in sorted(best, key=lambda each: each[1].number)]
-
-
-def _beats(one: _Costs, other: _Costs) -> bool:
-    return one != other and all(mine <= theirs for mine, theirs in zip(one, other, strict=True))
-
-
-def _costs(trial: Trial) -> _Costs:
-    loss = trial.quality.baseline_mean - trial.quality.mean if trial.quality else 0.0
-    peak_bytes = math.inf if trial.peak_memory_bytes is None else trial.peak_memory_bytes
-    return trial.median_ms, peak_bytes, loss
 
 
 def gains_of(recipe: Recipe, trials: Sequence[Trial], space: Space) -> tuple[Gain, ...]:

@@ -39,6 +39,12 @@ def reasons(plan: Plan, machine: Machine, revision: str | None, before: Machine 
             yield f"software {scope.software} -> {machine.software.key}"
 
 
+def between(before: Machine, now: Machine) -> Iterator[str]:
+    """Yield what differs between two machines, or between a machine and itself at another time."""
+    yield from _differences(before.lasting(), now.lasting())
+    yield from _software_differences(before, now)
+
+
 def same_hardware(before: Machine, now: Machine) -> bool:
     """Return whether two machines have the same processors and accelerators, whatever runs on them."""
 

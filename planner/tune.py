@@ -15,6 +15,7 @@ from ..probes.machine import probe
 from ..search.baseline import baseline_of, ways
 from ..search.bayesian import BayesianSampler
 from ..search.evaluate import CutOffError, IsolatedEvaluator
+from ..search.front import front
 from ..search.limits import refuse_impossible
 from ..search.measured import Quality, Trial
 from ..search.plan import Plan
@@ -372,7 +373,7 @@ class _Session:
         if baseline is None:
             return []
         plans = []
-        for trial in sorted(conclude.front(self.trials, self.task.tolerance), key=lambda trial: trial.median_ms):
+        for trial in sorted(front(self.trials, self.task.tolerance), key=lambda trial: trial.median_ms):
             if trial.recipe not in (without or set()) | {baseline.recipe}:
                 gains = conclude.gains_of(trial.recipe, self.trials, self.space)
                 plans.append(conclude.screened_plan(self.task.scope, run_id, trial, baseline, gains))

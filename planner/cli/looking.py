@@ -1,8 +1,9 @@
-"""The commands for people who would rather look: a report."""
+"""The commands for people who would rather look: the pages, a report, and blind pairs."""
 
 from __future__ import annotations
 
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,6 +13,9 @@ from .options import Json
 
 if TYPE_CHECKING:
     from ..pages.report import Form
+
+PATIENCE_S = 20.0
+"""A daemon that starts at this moment answers a little later."""
 
 FORMS: dict[str, Form] = {".html": "html", ".htm": "html", ".md": "md"}
 
@@ -43,3 +47,48 @@ def report(
         msg = f"{output} cannot be written: {error.strerror}."
         raise UsageError(msg) from error
     typer.echo(f"{told.headline}\nWritten to {output}.", err=json_)
+
+
+def dashboard(
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the browser, or only print the address.")] = True,
+) -> None:
+    """Open the daemon's pages in a browser."""
+    _open("/", show=show)
+
+
+def spot(
+    model: Annotated[str, typer.Argument(help="The model, as it was tuned.")],
+    turns: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="KNOB=CHOICE", help="Show this recipe [default: the newest plan]."),
+    ] = None,
+    prompt: Annotated[list[str] | None, typer.Option(help="In the place of the model's own. Can be repeated.")] = None,
+    pairs: Annotated[int, typer.Option(help="Pairs to judge, beside four that check who judges.")] = 40,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open the browser, or only print the address.")] = True,
+) -> None:
+    """Show blind pairs of images, to see if you can spot the quantized model."""
+    from ..spot.make import make_set
+
+    def said(done: int, total: int) -> None:
+        typer.echo(f"\r{done} of {total} images", nl=done == total, err=True)
+
+    blind = make_set(model, turns or (), prompt or (), pairs, said)
+    _open(f"/blind/{blind.id}", show=show)
+
+
+def _open(path: str, *, show: bool) -> None:
+    """Open a page of the daemon; where none lives, this process is it until Ctrl-C."""
+    from ..client import Client
+    from ..daemon.serve import serve
+    from ..daemon.state import read_state
+
+    def go() -> None:
+        address = Client(timeout_s=PATIENCE_S).door(path)
+        typer.echo(f"{address}\nThis address opens once, within a minute.")
+        if show:
+            typer.launch(address)
+
+    if read_state():
+        go()
+    else:
+        serve(port=0, say=lambda _: Thread(target=go, daemon=True).start())

@@ -210,7 +210,7 @@ def stop() -> None:
 OTHERS = (
     *(asking.plan, asking.estimate, asking.explain, asking.show, asking.probe),
     *(recorded.replay, recorded.export_trials, doctor.doctor),
-    looking.report,
+    *(looking.report, looking.dashboard, looking.spot),
 )
 for command in OTHERS:
     app.command()(command)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
 from ...errors import AutotuneError, DaemonError, NoPlanError, StoreError, UsageError
@@ -22,12 +22,16 @@ from ...probes.machine import Machine, probe
 from ...store.store import Store
 from ..choose import Answer
 from .ask import FreeMemory, UnknownModelError, answer_of, free_by_device, gather, models_in
+from .doors import add_doors
 from .feedback import keep_report
 from .guard import Guard
 from .lookout import Lookout
 from .metrics import CONTENT_TYPE, Metric, exposition, metric
 from .notify import keep_watch, notify
 from .shelf import Shelf
+from .web.blind import add_blind
+from .web.ledger import Ledger
+from .web.pages import add_pages, overview_of, page
 from .wire import (
     Health,
     MachineNow,
@@ -80,7 +84,8 @@ class Desk:
         self._open_store = open_store
         self.lookout = lookout
         self._free_memory = free_memory
-        self._shelf = Shelf(self._store)
+        self._shelf = Shelf(self.opened)
+        self.ledger = Ledger(self.opened)
         self._started_s = time.monotonic()
         self.answered: Counter[str] = Counter()
 
@@ -102,7 +107,7 @@ class Desk:
     def _forecasts(self) -> Forecasts:
         from ..forecast import Forecasts  # what it needs takes a while to import, and is asked only for untuned models
 
-        return Forecasts(self._store)
+        return Forecasts(self.opened)
 
     def _forecast(self, question: Question, machine: Machine, free_bytes: Mapping[str, int]) -> Prediction | None:
         return self._forecasts.predict(question.model, question.wish, machine, free_bytes, question.max_memory_bytes)
@@ -114,7 +119,7 @@ class Desk:
 
     def plans(self) -> PlanList:
         """Return every plan in short. Raises StoreError."""
-        with self._store() as store:
+        with self.opened() as store:
             plans = [plan for model in models_in(store) for plan in store.plans(model)]
             if not plans and store.damage:
                 raise StoreError(f"No plan can be read, and the store is damaged: {store.damage[0]}")
@@ -159,11 +164,12 @@ class Desk:
                 yield str(error)
 
     def _store_opens(self) -> None:
-        with self._store():
+        with self.opened():
             pass
 
     @contextmanager
-    def _store(self) -> Iterator[Store]:
+    def opened(self) -> Iterator[Store]:
+        """Open the store for reading. Raises StoreError."""
         with self._read_store() as store:  # anew for each question: it belongs to one thread
             yield store
 
@@ -206,6 +212,9 @@ def create_app(
     )
     app.token, app.answered = token, desk.answered
     _add_routes(app, desk)
+    add_doors(app, token)
+    add_pages(app, desk.ledger, desk.machine)
+    add_blind(app)
     app.add_exception_handler(AutotuneError, _refused)
     app.add_exception_handler(RequestValidationError, _misunderstood)
     app.add_exception_handler(HTTPException, _not_here)
@@ -224,8 +233,10 @@ def version() -> str:
 def _add_routes(app: FastAPI, desk: Desk) -> None:
     alone = [Depends(_no_parameters)]
 
-    @app.get("/", summary="What this is, and which routes there are", dependencies=alone)
-    def welcome() -> Welcome:
+    @app.get("/", summary="The first page; to programs, what this is", response_model=Welcome, dependencies=alone)
+    def welcome(request: Request) -> Welcome | HTMLResponse:
+        if "text/html" in request.headers.get("accept", ""):
+            return page("overview.html", shown=overview_of(desk.ledger, desk.machine), twin="/v1/overview")
         return Welcome(version=version(), routes=tuple(route.path for route in app.routes))  # type: ignore[attr-defined]
 
     @app.get("/v1/health", summary="That the daemon lives, and what keeps it from answering", dependencies=alone)
@@ -272,10 +283,14 @@ def _no_parameters(request: Request) -> None:
         raise UsageError(f"{request.url.path} takes no parameters.")
 
 
-async def _refused(_: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     status = next((code for kind, code in STATUS.items() if isinstance(error, kind)), 500)
     near = error.near if isinstance(error, UnknownModelError) else ()
     kind = next(each.__name__ for each in type(error).__mro__ if each.__module__ == AutotuneError.__module__)
+    if "text/html" in request.headers.get("accept", ""):
+        refused = page("refused.html", message=str(error))
+        refused.status_code = status
+        return refused
     return _response(status, kind, str(error), near)
 
 

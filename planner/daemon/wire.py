@@ -41,6 +41,20 @@ class Welcome(Value):
     routes: tuple[str, ...]
 
 
+class Door(Value):
+    """A code that a browser exchanges for the token, once and soon."""
+
+    schema_version: int = SCHEMA_VERSION
+    code: str
+
+
+class Opened(Value):
+    """What a code was exchanged for."""
+
+    schema_version: int = SCHEMA_VERSION
+    token: str
+
+
 class Health(Value):
     """That the daemon lives, and in sentences what keeps it from answering."""
 

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Literal
 
 from ...probes.machine import Machine
 from ...search.baseline import baseline_of
+from ...search.front import front
 from ...search.measured import FAILURES, Outcome, Quality, Trial
 from ...search.plan import Plan, Scope
 from ...store.album import Album, album_of
 from ...value import Value
-from ..conclude import front
 from ..spot.verdict import Verdict
 from .wording import headline, repeated
 

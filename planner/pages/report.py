@@ -7,17 +7,13 @@ from typing import TYPE_CHECKING, Literal
 from ...errors import NoPlanError
 from ...store.store import Store
 from ..catalogue import find_model
-from ..spot.play import evidence
+from ..spot.play import seen_of
 from .account import Account, account_of
 from .front import chart
 from .render import STATIC, render
 from .sight import AMPLIFIED, Pair, pairs_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from ...search.plan import Plan
-    from ..spot.verdict import Verdict
     from .front import Chart
 
 Form = Literal["html", "md"]
@@ -36,11 +32,6 @@ def account(model: str) -> Account:
             raise NoPlanError(msg)
         plans = store.plans_of(run.id)
         return account_of(run, plans, store.machine(run.scope.machine), seen_of(plans))
-
-
-def seen_of(plans: Sequence[Plan]) -> Verdict | None:
-    """Return what people saw of the winner in blind pairs, None where there is none, or nobody has looked."""
-    return evidence(plans[0].scope.key, plans[0].recipe.key) if plans else None
 
 
 def report(told: Account, form: Form) -> str:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Literal
 
 from ...errors import NoPlanError, UsageError
+from ...search.plan import Plan
 from ...store.blind import Answers, BlindSet, answers_to, keep_answers, read_set, sets
 from ...store.run import now
 from ...value import Value
@@ -60,6 +62,11 @@ def evidence(scope: str, recipe: str) -> Verdict | None:
     """Return what people have seen of a recipe in a scope, over all sets; None where nobody has finished one."""
     found = [blind for blind in sets() if (blind.scope, blind.recipe) == (scope, recipe)]
     return verdict((blind, answers_to(blind.id)) for blind in found)
+
+
+def seen_of(plans: Sequence[Plan]) -> Verdict | None:
+    """Return what people saw of the first of these plans; None where there is none, or nobody has looked."""
+    return evidence(plans[0].scope.key, plans[0].recipe.key) if plans else None
 
 
 def _found(name: str) -> BlindSet:

@@ -461,12 +461,14 @@ def test_every_command_and_every_option_has_help() -> None:
     asked = {"estimate", "explain", "plan", "probe", "show"}
     assert {*commands} == {
         "",
+        "dashboard",
         "doctor",
         "export-trials",
         "fetch",
         "replay",
         "report",
         "serve",
+        "spot",
         "status",
         "stop",
         "verify",

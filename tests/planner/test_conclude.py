@@ -11,7 +11,6 @@ from hypothesis import strategies as st
 from autotune.planner.conclude import (
     FINALISTS,
     finalists,
-    front,
     gains_of,
     neighbours,
     race_s,
@@ -20,6 +19,7 @@ from autotune.planner.conclude import (
     winner,
 )
 from autotune.planner.ties import lossiness
+from autotune.search.front import front
 from autotune.search.knobs import KNOBS
 from autotune.search.measured import Latency, Outcome, Quality, Trial
 from autotune.search.race import Lane
