@@ -32,7 +32,7 @@ from autotune.search import evaluate
 from autotune.search.evaluate import IsolatedEvaluator
 from autotune.search.recipe import UNMODIFIED, Choice, Recipe
 from autotune.search.space import space_for
-from autotune.search.trial.process import TrialFailure
+from autotune.search.trial.failure import TrialFailure
 from autotune.store.places import cache_dir
 
 if TYPE_CHECKING:

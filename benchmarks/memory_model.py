@@ -32,7 +32,7 @@ from autotune.search.evaluate import IsolatedEvaluator
 from autotune.search.measured import Trial
 from autotune.search.recipe import Choice, Recipe
 from autotune.search.space import space_for
-from autotune.search.trial.process import TrialFailure
+from autotune.search.trial.failure import TrialFailure
 from autotune.search.workload import Workload
 from autotune.store.places import cache_dir
 

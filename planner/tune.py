@@ -24,7 +24,7 @@ from ..search.recipe import UNMODIFIED, Recipe
 from ..search.space import Space, space_for
 from ..search.study import study
 from ..search.task import Task, device_of
-from ..search.trial.process import TrialFailure
+from ..search.trial.failure import TrialFailure
 from ..search.workload import Workload
 from ..store.places import cache_dir
 from ..store.store import Store

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Self
+from typing import Self
 
 from ..probes.load import Load, together
 from .measured import Latency
+from .trial.answers import Ran
 
 
 @dataclass
@@ -17,11 +18,11 @@ class Calls:
     steps_ms: list[float] = field(default_factory=list)
     loads: list[Load] = field(default_factory=list)
 
-    def add(self, answer: dict[str, Any], load: Load) -> None:
+    def add(self, answer: Ran, load: Load) -> None:
         """Take in what a trial's process answered to `run`, and what went on beside it."""
-        self.samples_ms += answer["latency_ms"]
-        self.steps_ms += answer["steps_ms"]
-        self.loads += [load] * len(answer["latency_ms"])
+        self.samples_ms += answer.latency_ms
+        self.steps_ms += answer.steps_ms
+        self.loads += [load] * len(answer.latency_ms)
 
     def __iadd__(self, other: Calls) -> Self:
         """Take in calls that were made after these."""

@@ -19,10 +19,12 @@ from .baseline import baseline_of
 from .calls import Calls
 from .drift import Drift
 from .intervals import lower_bound
-from .measured import Latency, Outcome, Quality, Trial
+from .measured import Latency, Quality, Trial
 from .pace import FIRST_CALLS, STOP, is_enough, is_hopeless
 from .recipe import UNMODIFIED, Recipe
-from .trial.process import Template, TrialFailure, TrialProcess
+from .trial.answers import A, Compared, GivenUp, Loaded, Ran, Scored, understood
+from .trial.failure import TrialFailure
+from .trial.process import Template, TrialProcess
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -107,25 +109,30 @@ class IsolatedEvaluator:
         return trial
 
     def _tried(self, number: int, recipe: Recipe, best_ms: float, deadline: float) -> Trial:
-        facts: dict[str, Any] = {"drift": self._drift.factor}
         started_at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-        outcome: Outcome = "ok"
-        detail = ""
+        facts, failure = self._attempted(recipe, best_ms, deadline)
+        if failure and failure.blameless:
+            facts, failure = self._attempted(recipe, best_ms, deadline)
+        return Trial(
+            number=number,
+            recipe=recipe,
+            outcome=failure.outcome if failure else "ok",
+            detail=failure.detail if failure else "",
+            started_at=started_at,
+            duration_s=time.monotonic() - started,
+            **facts,
+        )
+
+    def _attempted(self, recipe: Recipe, best_ms: float, deadline: float) -> tuple[dict[str, Any], TrialFailure | None]:
+        """Return what was found out, and what went wrong."""
+        facts: dict[str, Any] = {"drift": self._drift.factor}
         try:
             self._measure(recipe, best_ms * self._drift.factor, deadline, facts)
         except TrialFailure as failure:
             if failure.outcome == "timeout" and time.monotonic() >= deadline:
                 raise CutOffError from failure
-            outcome, detail = failure.outcome, failure.detail
-        return Trial(
-            number=number,
-            recipe=recipe,
-            outcome=outcome,
-            detail=detail,
-            started_at=started_at,
-            duration_s=time.monotonic() - started,
-            **facts,
-        )
+            return facts, failure
+        return facts, None
 
     def _measure(self, recipe: Recipe, best_ms: float, deadline: float, facts: dict[str, Any]) -> None:
         """Fill `facts` with what is found out, in the order in which it is. best_ms: as it would be now."""
@@ -170,7 +177,8 @@ class IsolatedEvaluator:
         self.built(recipe, deadline)
         process = self._template(recipe).fork()
         try:
-            facts |= process.ask({"do": "load", "order": self._order(recipe)}, self._limit(LOAD_LIMIT_S, deadline))
+            answer = process.ask({"do": "load", "order": self._order(recipe)}, self._limit(LOAD_LIMIT_S, deadline))
+            facts |= understood(Loaded, answer).model_dump()
         except BaseException:
             process.__exit__()
             raise
@@ -215,20 +223,18 @@ class IsolatedEvaluator:
             portion = left[: max(1, int(WATCHED_MS / known_ms[0]))]
             before = glance()
             answer = self._called(process, recipe, portion, deadline, limit_ms)
-            facts["peak_memory_bytes"] = answer["peak_memory_bytes"]
+            facts["peak_memory_bytes"] = answer.peak_memory_bytes
             load = between(before, glance())
-            if "at_least_ms" in answer:
-                facts |= {"latency": Latency(samples_ms=(answer["at_least_ms"],), at_least=True), "load": load}
-                detail = (
-                    f"{answer['at_least_ms']:.0f} ms a call at least, by {answer['done']} of {answer['steps']} steps."
-                )
+            if isinstance(answer, GivenUp):
+                facts |= {"latency": Latency(samples_ms=(answer.at_least_ms,), at_least=True), "load": load}
+                detail = f"{answer.at_least_ms:.0f} ms a call at least, by {answer.done} of {answer.steps} steps."
                 raise TrialFailure("slow", detail)
             calls.add(answer, load)
         return calls
 
     def _called(
         self, process: TrialProcess, recipe: Recipe, prompts: range, deadline: float, limit_ms: float | None
-    ) -> dict[str, Any]:
+    ) -> Ran | GivenUp:
         command = {
             "do": "run",
             "prompts": [self.task.prompts[index] for index in prompts],
@@ -237,7 +243,10 @@ class IsolatedEvaluator:
             "limit_ms": limit_ms if limit_ms is not None and math.isfinite(limit_ms) else None,
         }
         call_s = CALL_FLOOR_S + CALL_LIMIT * (self._baseline_ms or 3_600_000) / 1000
-        return process.ask(command, self._limit(call_s * len(prompts), deadline))
+        answer = process.ask(command, self._limit(call_s * len(prompts), deadline))
+        if "at_least_ms" in answer:
+            return understood(GivenUp, answer)
+        return understood(Ran, answer, len(prompts))
 
     def images(self, recipe: Recipe) -> dict[int, Path]:
         """Return the images of a recipe that this sitting made, by the places of their prompts."""
@@ -269,7 +278,7 @@ class IsolatedEvaluator:
             return ()
         files, references = zip(*at_hand, strict=True)
         command = {"do": "compare", "files": list(map(str, files)), "references": list(map(str, references))}
-        return tuple(self._asked_scorer(command, recipe, deadline)["likeness"])
+        return self._asked_scorer(command, Compared, recipe, deadline).likeness
 
     def _scored(self, recipe: Recipe, count: int, deadline: float) -> list[float]:
         missing = [index for index in range(count) if (recipe.key, index) not in self._scores]
@@ -280,11 +289,11 @@ class IsolatedEvaluator:
                 "files": [str(self._image(recipe, index)) for index in missing],
                 "prompts": [self.task.prompts[index] for index in missing],
             }
-            scores = self._asked_scorer(command, recipe, deadline)["scores"]
+            scores = self._asked_scorer(command, Scored, recipe, deadline).scores
             self._scores |= {(recipe.key, index): score for index, score in zip(missing, scores, strict=True)}
         return [self._scores[recipe.key, index] for index in range(count)]
 
-    def _asked_scorer(self, command: dict[str, Any], recipe: Recipe, deadline: float) -> dict[str, Any]:
+    def _asked_scorer(self, command: dict[str, Any], kind: type[A], recipe: Recipe, deadline: float) -> A:
         """Return its answer; a scorer that an earlier call started may have been killed since, and is replaced.
 
         Raises TrialProcessError where a fresh one fails: that is no fault of the recipe's.
@@ -292,13 +301,14 @@ class IsolatedEvaluator:
         standing = self._scorer is not None
         self._scorer = self._scorer or self.template.fork()
         try:
-            return self._scorer.ask(command, self._limit(SCORE_LIMIT_S, deadline))
+            answer = self._scorer.ask(command, self._limit(SCORE_LIMIT_S, deadline))
+            return understood(kind, answer, len(command["files"]))
         except TrialFailure as failure:
             self._drop_scorer()
             if time.monotonic() >= deadline:
                 raise
             if standing:
-                return self._asked_scorer(command, recipe, deadline)
+                return self._asked_scorer(command, kind, recipe, deadline)
             msg = f"The scorer in {self.task.scorer} could not score the images of {recipe}. {failure.detail}"
             raise TrialProcessError(msg) from failure
 

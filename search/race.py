@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from .evaluate import CutOffError
 from .speedup import is_faster, is_precise, speedup
-from .trial.process import TrialFailure
+from .trial.failure import TrialFailure
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -12,7 +12,7 @@ from ...search.evaluate import IsolatedEvaluator
 from ...search.recipe import UNMODIFIED, Recipe
 from ...search.space import space_for
 from ...search.task import FEWEST_PROMPTS, Task
-from ...search.trial.process import TrialFailure
+from ...search.trial.failure import TrialFailure
 from ...store.blind import BlindSet, keep_set, new_name
 from ...store.run import now
 from ...store.store import Store

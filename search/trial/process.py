@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
+import secrets
 import select
 import signal
 import socket
@@ -11,13 +13,16 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import dataclass
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import psutil
 
 from ...errors import TrialProcessError
+from .answers import parsed
+from .failure import TrialFailure
+from .tree import MARK, own_bytes, resident_bytes, sweep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,19 +31,15 @@ if TYPE_CHECKING:
 
 ANSWER_LIMIT_BYTES = 4 * 2**20
 LOG_TAIL_BYTES = 2000
+LOG_LIMIT_BYTES = 64 * 2**20
+"""What a trial prints beyond this is forgotten: one that shouts for ever must not fill the disk."""
 START_LIMIT_S = 120
+OWN_FAULT = 0.8
+"""A trial that took less than this share of what was free did not make the machine run out of memory."""
 WATCH_S = 0.25
 KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES")
 SAY_HOW_TO_WAIT = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
 KEPT_PREFIXES = ("OMP_", "GOMP_", "KMP_", "MKL_", "TORCHINDUCTOR_", "PYTORCH_", "ROCR_", "HIP_", "XDG_")
-
-
-@dataclass
-class TrialFailure(Exception):  # noqa: N818 - a failed trial is a result, and no error of autotune's
-    """A trial did not answer as it should; `outcome` says what became of it, `detail` how that was seen."""
-
-    outcome: Outcome
-    detail: str
 
 
 def trial_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -89,6 +90,12 @@ class Template:
         self._modules = modules
         self._memory_limit_bytes = memory_limit_bytes
         self._process: subprocess.Popen[bytes] | None = None
+        self.mark = secrets.token_hex(8)
+
+    @property
+    def pid(self) -> int:
+        """The process that trials are forked from; 0 where there is none."""
+        return self._process.pid if self._process else 0
 
     def __enter__(self) -> Self:
         """Start importing; the first fork waits until that is done."""
@@ -121,7 +128,7 @@ class Template:
                 [sys.executable, "-m", f"{__package__}.template", str(theirs.fileno()), *self._modules],
                 pass_fds=[theirs.fileno()],
                 cwd=self._logs.name,
-                env=trial_environment(self._environment),
+                env=trial_environment({**self._environment, MARK: self.mark}),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
@@ -138,10 +145,13 @@ class Template:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        if self._process.returncode:  # it could not end its trials, and what they have started has no parent now
+            sweep(self.mark)
 
     def _fork(self) -> TrialProcess:
         ours, theirs = socket.socketpair()
         log = tempfile.NamedTemporaryFile(dir=self._logs.name, suffix=".log", delete=False)  # noqa: SIM115 - outlives us
+        fcntl.fcntl(log, fcntl.F_SETFL, os.O_APPEND)  # so that it can be cut while it is written to
         try:
             with theirs, log:
                 answer = self._exchange({"fork": True}, 10, theirs.fileno(), log.fileno())
@@ -195,7 +205,8 @@ class TrialProcess:
         self._line = line
         self._log = log
         self._memory_limit_bytes = memory_limit_bytes
-        self._before_bytes = self._resident_bytes()
+        self._before_bytes = self._taken_bytes = self._resident_bytes()
+        self._before_own_bytes = self._own_bytes()
         self._oom_kills = _oom_kills()
         self._ended = False
 
@@ -215,22 +226,16 @@ class TrialProcess:
         limit_s: wall seconds until the trial counts as hung and is killed.
         """
         try:
+            self._line.settimeout(max(0.001, limit_s))
             self._line.sendall(json.dumps(command).encode() + b"\n")
             text = self._answer(time.monotonic() + limit_s, limit_s)
+        except TimeoutError:
+            raise self._hung(limit_s) from None
         except OSError:
             text = b""
         if not text:
             raise self._died()
-        try:
-            answer = json.loads(text)
-        except (ValueError, RecursionError):
-            answer = None
-        if not isinstance(answer, dict) or not ({"ok", "failure"} & answer.keys()):
-            raise self._killed("crashed", f"The trial answered with something that is no answer: {text[:200]!r}")
-        if "failure" in answer:
-            raise TrialFailure(answer["failure"]["outcome"], answer["failure"]["detail"])
-        result: dict[str, Any] = answer["ok"]
-        return result
+        return parsed(text)
 
     def _answer(self, deadline: float, limit_s: float) -> bytes:
         """Return the next line, empty at the end of the stream; kill on time, size or memory."""
@@ -238,9 +243,13 @@ class TrialProcess:
         while not text.endswith(b"\n"):
             left_s = deadline - time.monotonic()
             if left_s <= 0:
-                raise self._killed("timeout", f"The trial did not answer within {limit_s:.0f} s and was ended.")
+                raise self._hung(limit_s)
             self._check_memory()
-            if not select.select([self._line], [], [], min(left_s, WATCH_S))[0]:
+            self._cut_log()
+            has_left = self._has_left()  # asked first: what it said before it went is still to be read
+            if not select.select([self._line], [], [], 0 if has_left else min(left_s, WATCH_S))[0]:
+                if has_left:
+                    return b""
                 continue
             part = self._line.recv(2**16)
             if not part:
@@ -250,20 +259,44 @@ class TrialProcess:
                 raise self._killed("crashed", f"The trial's answer is longer than {ANSWER_LIMIT_BYTES} bytes.")
         return text
 
+    def _has_left(self) -> bool:
+        """Return whether the trial itself has ended: a child of its own may keep the line open."""
+        try:
+            return psutil.Process(self.pid).status() == psutil.STATUS_ZOMBIE
+        except psutil.NoSuchProcess:
+            return True
+
+    def _cut_log(self) -> None:
+        with suppress(OSError):
+            if self._log.stat().st_size > LOG_LIMIT_BYTES:
+                os.truncate(self._log, 0)
+
     def _check_memory(self) -> None:
-        taken = self._resident_bytes() - self._before_bytes
-        if self._memory_limit_bytes is not None and taken > self._memory_limit_bytes:
-            limit, taken_gib = self._memory_limit_bytes / 2**30, taken / 2**30
-            raise self._killed(
-                "out_of_memory", f"The trial took {taken_gib:.2f} GiB; {limit:.2f} GiB were free for it."
-            )
+        self._taken_bytes = self._resident_bytes()
+        limit = self._memory_limit_bytes
+        if limit is None or self._taken_bytes - self._before_bytes <= limit:
+            return
+        taken = self._own_bytes() - self._before_own_bytes  # asked only now, as it takes the kernel a while
+        if taken > limit:
+            detail = f"The trial took {taken / 2**30:.2f} GiB; {limit / 2**30:.2f} GiB were free for it."
+            raise self._killed("out_of_memory", detail)
 
     def _resident_bytes(self) -> int:
+        """Return what the trial and its children have in memory, where what they share counts for each of them."""
+        return sum(map(resident_bytes, self._tree()))
+
+    def _own_bytes(self) -> int:
+        return sum(map(own_bytes, self._tree()))
+
+    def _tree(self) -> list[psutil.Process]:
         try:
             process = psutil.Process(self.pid)
-            return sum(each.memory_info().rss for each in [process, *process.children(recursive=True)])
+            return [process, *process.children(recursive=True)]
         except psutil.Error:
-            return 0
+            return []
+
+    def _hung(self, limit_s: float) -> TrialFailure:
+        return self._killed("timeout", f"The trial did not answer within {limit_s:.0f} s and was ended.")
 
     def _killed(self, outcome: Outcome, detail: str) -> TrialFailure:
         self._end(0)
@@ -273,24 +306,43 @@ class TrialProcess:
         """Return what a trial died of that closed its line without a word."""
         status = self._end(2)
         said = _tail(self._log)
+        if status is None:
+            return TrialFailure("crashed", _TEMPLATE_DIED, blameless=True)
         if os.WIFSIGNALED(status):
             number = os.WTERMSIG(status)
             if number == signal.SIGKILL and _oom_kills() > self._oom_kills:
-                return TrialFailure(
-                    "out_of_memory", "The kernel ended the trial because the machine ran out of memory."
-                )
-            return TrialFailure("crashed", f"The trial was ended by {signal.Signals(number).name}. {said}".strip())
+                return self._killed_for_memory()
+            return TrialFailure("crashed", f"The trial was ended by {_name_of(number)}. {said}".strip())
         code = os.waitstatus_to_exitcode(status)
         return TrialFailure("crashed", f"The trial left with exit code {code} and no answer. {said}".strip())
 
-    def _end(self, grace_s: float) -> int:
+    def _killed_for_memory(self) -> TrialFailure:
+        taken, free = self._taken_bytes - self._before_bytes, self._memory_limit_bytes
+        ended = "The kernel ended the trial because the machine ran out of memory"
+        if free is None or taken > OWN_FAULT * free:
+            return TrialFailure("out_of_memory", f"{ended}.")
+        what = f"{free / 2**30:.2f} GiB were free for it, and it had taken {taken / 2**30:.2f} GiB"
+        return TrialFailure("out_of_memory", f"{ended}: {what}, so another program took the rest.", blameless=True)
+
+    def _end(self, grace_s: float) -> int | None:
+        """End the trial and return its status: 0 where that was done before, None where the template has died."""
         if self._ended:
             return 0
         self._ended = True
         try:
             return self._template.end(self.pid, grace_s)
         except (TrialProcessError, OSError):
-            return 0  # the template is gone, and its trials died with it
+            return None  # its trials died with it
+
+
+_TEMPLATE_DIED = "The process that trials are forked from died, and this trial with it."
+
+
+def _name_of(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:  # one of the real-time signals
+        return f"signal {number}"
 
 
 def _tail(log: Path) -> str:

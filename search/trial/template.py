@@ -29,6 +29,8 @@ import psutil
 
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 NO_STATUS = -1
+STRAYS_S = 5.0
+"""So long is killed what a trial has left. What still makes new sessions then is left, for the other trials' sake."""
 
 
 def main(arguments: list[str]) -> None:
@@ -118,10 +120,12 @@ def _end(pid: int, grace_s: float, others: set[int]) -> int:
     status = _reaped(pid, grace_s)
     for process in [*_below(pid), *_strays(pid, others)]:
         _kill(process)
+    _kill_group(pid)
     if status == NO_STATUS:
         os.kill(pid, signal.SIGKILL)
         status = os.waitpid(pid, 0)[1]
-    while strays := _strays(pid, others):
+    deadline = time.monotonic() + STRAYS_S
+    while (strays := _strays(pid, others)) and time.monotonic() < deadline:
         for process in strays:
             _kill(process)
         time.sleep(0.01)
@@ -160,8 +164,17 @@ def _strays(pid: int, others: set[int]) -> list[psutil.Process]:
 
 
 def _kill(process: psutil.Process) -> None:
-    with suppress(psutil.NoSuchProcess):  # it went by itself
+    with suppress(psutil.NoSuchProcess, ProcessLookupError):  # it went by itself
+        group = os.getpgid(process.pid)
+        if group != os.getpgrp():
+            _kill_group(group)
         process.kill()
+
+
+def _kill_group(group: int) -> None:
+    """Kill a group at one stroke: a process that forks and leaves at once cannot be caught alone."""
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signal.SIGKILL)
 
 
 def _prctl(option: int, value: int) -> None:

@@ -21,7 +21,7 @@ from ..recipe import UNMODIFIED, Recipe
 from ..rules import refusal
 from ..space import Space, space_for
 from ..task import Task, device_of
-from ..trial.process import TrialFailure
+from ..trial.failure import TrialFailure
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -10,7 +10,8 @@ import signal
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from autotune.search.trial.process import Template, TrialFailure, TrialProcess
+from autotune.search.trial.failure import TrialFailure
+from autotune.search.trial.process import Template, TrialProcess
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

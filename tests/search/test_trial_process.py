@@ -15,7 +15,8 @@ import psutil
 import pytest
 
 from autotune.search.recipe import UNMODIFIED
-from autotune.search.trial.process import Template, TrialFailure, TrialProcess, trial_environment
+from autotune.search.trial.failure import TrialFailure
+from autotune.search.trial.process import Template, TrialProcess, trial_environment
 
 if TYPE_CHECKING:
     from autotune.search.task import Task
