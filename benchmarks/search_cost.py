@@ -50,9 +50,9 @@ class Grid:
         """Find out what there is to be found."""
         self.best_ms = min(float(row["latency_ms"]) for row in self.table.values() if row["feasible"] == "True")
 
-    def evaluate(self, number: int, recipe: Recipe, best_ms: float, deadline: float) -> Trial:
+    def evaluate(self, number: int, recipe: Recipe, best: float, deadline: float) -> Trial:
         """Look a recipe up, as an evaluator would run it."""
-        del best_ms, deadline
+        del best, deadline
         latency_ms, feasible, cost_s = self._known(recipe)
         self.cost_s += cost_s
         if feasible and latency_ms <= NEAR * self.best_ms and self.found_s is None:

@@ -29,10 +29,10 @@ SMALLER = 0.9  # a plan that is no faster must at least need this much less memo
 def finalists(trials: Sequence[Trial], tolerance: float, without: Collection[Recipe] = ()) -> list[Recipe]:
     """Return the fastest feasible recipes that look faster than the baseline and about as fast, best first."""
     baseline = baseline_of(trials)
-    limit_ms = baseline.median_ms if baseline else 0.0
-    able = [trial for trial in trials if trial.feasible(tolerance) and trial.median_ms < limit_ms]
-    ranked = sorted((trial for trial in able if trial.recipe not in without), key=lambda trial: trial.median_ms)
-    return [trial.recipe for trial in ranked if trial.median_ms <= FAR * ranked[0].median_ms][:FINALISTS]
+    limit = baseline.cost if baseline else 0.0
+    able = [trial for trial in trials if trial.feasible(tolerance) and trial.cost < limit]
+    ranked = sorted((trial for trial in able if trial.recipe not in without), key=lambda trial: trial.cost)
+    return [trial.recipe for trial in ranked if trial.cost <= FAR * ranked[0].cost][:FINALISTS]
 
 
 def race_s(candidates: Sequence[Recipe], trials: Sequence[Trial]) -> float:
@@ -61,7 +61,7 @@ def winner(lanes: Sequence[Lane], qualities: dict[Recipe, Quality | None], toler
         quality = qualities.get(lane.recipe)
         good = quality is None or quality.shortfall(tolerance) <= 0
         ran = not lane.fell_out and lane.samples_ms
-        if ran and good and is_faster(speedup(baseline.samples_ms, lane.samples_ms)):
+        if ran and good and is_faster(speedup(baseline.costs, lane.costs)):
             able.append(lane)
     return preferred(able) if able else None
 
@@ -98,6 +98,7 @@ class _Run:
     """How a recipe ran, in a trial or in the last round."""
 
     samples_ms: tuple[float, ...]
+    costs: tuple[float, ...]
     load_s: float
     cold_s: float
     peak_memory_bytes: int
@@ -105,13 +106,16 @@ class _Run:
 
 def _run_of_lane(lane: Lane) -> _Run:
     facts = {name: lane.facts[name] for name in ("load_s", "cold_s", "peak_memory_bytes")}
-    return _Run(tuple(lane.samples_ms), **facts)
+    return _Run(tuple(lane.samples_ms), lane.costs, **facts)
 
 
 def _run_of(trial: Trial) -> _Run | None:
     if trial.latency is None or trial.peak_memory_bytes is None:
         return None
-    return _Run(trial.latency.samples_ms, trial.load_s or 0.0, trial.cold_s or 0.0, trial.peak_memory_bytes)
+    samples_ms = trial.latency.kept_ms
+    return _Run(
+        samples_ms, trial.costs or samples_ms, trial.load_s or 0.0, trial.cold_s or 0.0, trial.peak_memory_bytes
+    )
 
 
 def _plan(  # noqa: PLR0913 - a plan has that many sides
@@ -126,7 +130,7 @@ def _plan(  # noqa: PLR0913 - a plan has that many sides
     raced: bool,
 ) -> Plan:
     """Return the plan; calls of the one without a partner of the other say nothing of its speed-up."""
-    ratio, low, high = speedup(baseline.samples_ms, own.samples_ms)
+    ratio, low, high = speedup(baseline.costs, own.costs)
     return Plan(
         scope=scope,
         recipe=recipes[0],
@@ -158,7 +162,7 @@ def gains_of(recipe: Recipe, trials: Sequence[Trial], space: Space) -> tuple[Gai
         trial = by_recipe.get(other)
         slowdown, note = None, ""
         if own and own.latency and trial and trial.latency:
-            slowdown = trial.median_ms / own.median_ms
+            slowdown = trial.cost / own.cost
         elif trial:
             note = f"without it: {trial.outcome.replace('_', ' ')}"
         else:

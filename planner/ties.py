@@ -29,7 +29,7 @@ def preferred(lanes: Sequence[Lane]) -> tuple[Lane, str]:
     least memory is taken, of those with about as little the one with the fewest lossy knobs, then the one whose first
     call is the shortest.
     """
-    fastest = max(lanes, key=lambda lane: speedup(lanes[0].samples_ms, lane.samples_ms)[0])
+    fastest = max(lanes, key=lambda lane: speedup(lanes[0].costs, lane.costs)[0])
     tied = [lane for lane in lanes if lane is fastest or _is_tied(fastest, lane)]
     least_bytes = min(_peak_bytes(lane) for lane in tied)
     small = [lane for lane in tied if _peak_bytes(lane) <= SAME_MEMORY * least_bytes]
@@ -39,7 +39,7 @@ def preferred(lanes: Sequence[Lane]) -> tuple[Lane, str]:
 
 
 def _is_tied(fastest: Lane, other: Lane) -> bool:
-    found = speedup(other.samples_ms, fastest.samples_ms)
+    found = speedup(other.costs, fastest.costs)
     return found[0] <= NEAR and not is_faster(found)
 
 
@@ -48,7 +48,7 @@ def _peak_bytes(lane: Lane) -> int:
 
 
 def _sentence(taken: Lane, other: Lane) -> str:
-    ratio, low, high = speedup(other.samples_ms, taken.samples_ms)
+    ratio, low, high = speedup(other.costs, taken.costs)
     if SAME_MEMORY * _peak_bytes(taken) < _peak_bytes(other):
         because = "needs less memory"
     elif lossiness(taken.recipe) < lossiness(other.recipe):

@@ -40,8 +40,10 @@ from .experience import experience_of
 from .hub.cache import with_weights
 from .hub.fetch import fetch
 from .lock import the_only_tuner
+from .objectives import objective_of
 from .pictured import keep_images
 from .prompts import prompts_in
+from .scorer import scorer_id
 from .trust import doubts
 
 if TYPE_CHECKING:
@@ -58,13 +60,14 @@ WEIGHTS = ("", "hub", "random")
 
 @dataclass(frozen=True)
 class Request:
-    """What a user asks for. None means what the model's own entry says.
+    """What a user asks for. None means what the model's own entry says, or nothing.
 
     budget_s: wall seconds for everything; most_trials: trials in all; tolerance: the share of the baseline's CLIP
     score that may be lost. prompts: a file with one a line, in the place of the model's own. lora: adapters, each
     `PATH` or `PATH:SCALE`; allow: what may be changed of the model beside, which can be `distilled`; distilled: where
     distilled variants lie, each `NAME=PATH`. weights: `hub` fetches them first where they are not here, `random` makes
-    them up; else they must be here. force: try also what cannot fit into memory, as far as that can be predicted.
+    them up; else they must be here. objective: what is to be small; images: for `total`, how many. force: try also what
+    cannot fit into memory, as far as that can be predicted.
     """
 
     model: str
@@ -79,6 +82,8 @@ class Request:
     guidance: float | None = None
     prompts: Path | None = None
     scorer: Path | None = None
+    objective: str = "latency"
+    images: int | None = None
     lora: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     distilled: tuple[str, ...] = ()
@@ -197,6 +202,7 @@ def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
         scorer_id=scorer_id(scorer) if scorer else "",
         tolerance=request.tolerance,
         artifacts=cache_dir(make=False) / "artifacts",
+        objective=objective_of(request.objective, request.images, workload.batch, device_of(machine)),
         added=added,
     )
     return task, request.budget_s or model.budget_s
@@ -320,14 +326,14 @@ class _Session:
 
     def _explain(self, candidates: Sequence[Recipe]) -> None:
         """Try the best recipe without each of its knobs, where that was not done on the way and leaves time to race."""
-        best_ms = min(trial.median_ms for trial in self.trials if trial.feasible(self.task.tolerance))
+        best = min(trial.cost for trial in self.trials if trial.feasible(self.task.tolerance))
         deadline = self.deadline - max(RACING * self.budget_s, conclude.race_s(candidates, self.trials))
         for recipe in conclude.neighbours(candidates[0], self.space, self.trials):
             if time.monotonic() >= deadline or len(self.trials) >= self.most:
                 return
             self.note(recipe)
             try:
-                self.note(self.evaluator.evaluate(len(self.trials), recipe, best_ms, deadline))
+                self.note(self.evaluator.evaluate(len(self.trials), recipe, best, deadline))
             except CutOffError:
                 return
 
@@ -373,25 +379,12 @@ class _Session:
         if baseline is None:
             return []
         plans = []
-        for trial in sorted(front(self.trials, self.task.tolerance), key=lambda trial: trial.median_ms):
+        for trial in sorted(front(self.trials, self.task.tolerance), key=lambda trial: trial.cost):
             if trial.recipe not in (without or set()) | {baseline.recipe}:
                 gains = conclude.gains_of(trial.recipe, self.trials, self.space)
                 plans.append(conclude.screened_plan(self.task.scope, run_id, trial, baseline, gains))
         notes = doubts(self.trials)
         return [plan.model_copy(update={"notes": notes}) for plan in plans if plan]
-
-
-def scorer_id(folder: Path) -> str:
-    """Return what names a scorer in a scope: its folder's name, and a digest of its files.
-
-    Raises UsageError where the folder holds no CLIP model.
-    """
-    from ..probes.model import revision_of
-
-    if not (folder / "preprocessor_config.json").is_file() or not list(folder.glob("*.safetensors")):
-        msg = f"{folder} holds no CLIP model: a config.json, safetensors and a preprocessor_config.json are needed."
-        raise UsageError(msg)
-    return f"{folder.name}@{revision_of(folder)}"
 
 
 def _memory_limit_bytes(machine: Machine) -> int:

@@ -40,7 +40,7 @@ def baseline_of(trials: Collection[Trial]) -> Trial | None:
     if not any(trial.recipe == UNMODIFIED and trial.outcome == "out_of_memory" for trial in trials):
         return None
     offloaded = [trial for recipe, trial in able.items() if recipe.turned.keys() == {"offload"}]
-    return min(offloaded, key=lambda trial: trial.median_ms, default=able.get(BF16))
+    return min(offloaded, key=lambda trial: trial.cost, default=able.get(BF16))
 
 
 def next_way(possible: Sequence[Recipe], trials: Collection[Trial]) -> Recipe | None:

@@ -109,11 +109,11 @@ class BayesianSampler:
 
     def _gain(self, tried: Sequence[Trial], ran: np.ndarray, among: np.ndarray, across: np.ndarray) -> np.ndarray:
         """Return the expected improvement of log-latency; without any latency yet, all are alike."""
-        logs = np.log([trial.median_ms for trial in tried if trial.latency])
+        logs = np.log([trial.cost for trial in tried if trial.latency])
         if not len(logs):
             return np.ones(across.shape[1])
         mean, deviation = Surrogate.fit(among[:, ran][:, :, ran], logs).predict(across[:, :, ran])
-        best = math.log(self._heard.best_ms) if math.isfinite(self._heard.best_ms) else float(logs.max())
+        best = math.log(self._heard.best_cost) if math.isfinite(self._heard.best_cost) else float(logs.max())
         return expected_gain(mean, deviation, best)
 
     def _chance(self, tried: Sequence[Trial], ran: np.ndarray, among: np.ndarray, across: np.ndarray) -> np.ndarray:
@@ -152,7 +152,7 @@ class BayesianSampler:
     def _near_the_best(self) -> list[Recipe]:
         """Return what is one knob away from the three best, whether it is in the space or not."""
         able = [trial for trial in self._heard.trials.values() if trial.feasible(self._tolerance)]
-        bases = [trial.recipe for trial in sorted(able, key=lambda trial: trial.median_ms)[:3]]
+        bases = [trial.recipe for trial in sorted(able, key=lambda trial: trial.cost)[:3]]
         return [
             self._space.recipe_of({**self._space.choices_of(base), name: choice})
             for base in bases

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ..errors import TrialProcessError
 from ..probes.load import between, glance
+from ..probes.power import energy_j, spent_j
 from ..value import key_of
 from .additions import distilled_in
 from .assemble import builds, environment, has_uneven_steps
@@ -20,6 +21,7 @@ from .calls import Calls
 from .drift import Drift
 from .intervals import lower_bound
 from .measured import Latency, Quality, Trial
+from .objective import LATENCY
 from .pace import FIRST_CALLS, STOP, is_enough, is_hopeless
 from .recipe import UNMODIFIED, Recipe
 from .trial.answers import A, Compared, GivenUp, Loaded, Ran, Scored, understood
@@ -46,8 +48,8 @@ class CutOffError(Exception):
 class Evaluator(Protocol):
     """What the study needs to know of how recipes are tried."""
 
-    def evaluate(self, number: int, recipe: Recipe, best_ms: float, deadline: float) -> Trial:
-        """Try a recipe. best_ms: the best feasible latency so far; deadline: of `time.monotonic`.
+    def evaluate(self, number: int, recipe: Recipe, best: float, deadline: float) -> Trial:
+        """Try a recipe. best: the lowest feasible cost so far; deadline: of `time.monotonic`.
 
         Raises CutOffError at the deadline.
         """
@@ -92,27 +94,27 @@ class IsolatedEvaluator:
             scores = trial.quality.scores if trial.quality else ()
             self._scores |= {(trial.recipe.key, index): score for index, score in enumerate(scores)}
 
-    def evaluate(self, number: int, recipe: Recipe, best_ms: float, deadline: float) -> Trial:
+    def evaluate(self, number: int, recipe: Recipe, best: float, deadline: float) -> Trial:
         """Try a recipe: load, make a few calls, and only if it may win, the images that judge it.
 
         One that was too slow while others used more of the machine than before is tried once more, if the baseline is
         slower now too by so much that it may not be the recipe's fault.
         """
         self._look_at_baseline(deadline)
-        trial = self._tried(number, recipe, best_ms, deadline)
+        trial = self._tried(number, recipe, best, deadline)
         self._drift.heard(trial)
         if trial.outcome == "ok" and self._baseline_ms is None:
             self._take_as_baseline(trial)
         if trial.outcome == "slow" and self._drift.changed and self._look_at_baseline(deadline, anyhow=True):
-            fair_ms = trial.median_ms * trial.drift / self._drift.factor
-            return trial if fair_ms > best_ms else self._tried(number, recipe, best_ms, deadline)
+            fair = trial.cost * trial.drift / self._drift.factor
+            return trial if fair > best else self._tried(number, recipe, best, deadline)
         return trial
 
-    def _tried(self, number: int, recipe: Recipe, best_ms: float, deadline: float) -> Trial:
+    def _tried(self, number: int, recipe: Recipe, best: float, deadline: float) -> Trial:
         started_at, started = datetime.now(UTC).isoformat(timespec="seconds"), time.monotonic()
-        facts, failure = self._attempted(recipe, best_ms, deadline)
+        facts, failure = self._attempted(recipe, best, deadline)
         if failure and failure.blameless:
-            facts, failure = self._attempted(recipe, best_ms, deadline)
+            facts, failure = self._attempted(recipe, best, deadline)
         return Trial(
             number=number,
             recipe=recipe,
@@ -123,26 +125,27 @@ class IsolatedEvaluator:
             **facts,
         )
 
-    def _attempted(self, recipe: Recipe, best_ms: float, deadline: float) -> tuple[dict[str, Any], TrialFailure | None]:
+    def _attempted(self, recipe: Recipe, best: float, deadline: float) -> tuple[dict[str, Any], TrialFailure | None]:
         """Return what was found out, and what went wrong."""
         facts: dict[str, Any] = {"drift": self._drift.factor}
         try:
-            self._measure(recipe, best_ms * self._drift.factor, deadline, facts)
+            self._measure(recipe, best * self._drift.factor, deadline, facts)
         except TrialFailure as failure:
             if failure.outcome == "timeout" and time.monotonic() >= deadline:
                 raise CutOffError from failure
             return facts, failure
         return facts, None
 
-    def _measure(self, recipe: Recipe, best_ms: float, deadline: float, facts: dict[str, Any]) -> None:
-        """Fill `facts` with what is found out, in the order in which it is. best_ms: as it would be now."""
+    def _measure(self, recipe: Recipe, best: float, deadline: float, facts: dict[str, Any]) -> None:
+        """Fill `facts` with what is found out, in the order in which it is. best: as it would be now."""
         calls = Calls()
         with self.opened(recipe, deadline, facts) as process:
+            best_ms = self.task.objective.call_ms(best, facts["load_s"], facts["cold_s"])
             while not calls.samples_ms or not is_enough(calls.latency, best_ms):
                 index = len(calls.samples_ms) % self.task.screening
                 limit_ms = None if calls.samples_ms or has_uneven_steps(recipe) else STOP * best_ms
                 calls += self.run(process, recipe, range(index, index + 1), deadline, facts, limit_ms)
-                facts |= {"latency": calls.latency, "load": calls.load}
+                self._note(calls, facts)
                 beside = self._drift.is_more_or_less(calls.load)
                 if is_hopeless(calls.latency, best_ms, beside_others=beside):
                     detail = f"{facts['latency'].median_ms:.0f} ms a call, {best_ms:.0f} ms is the best so far."
@@ -150,10 +153,17 @@ class IsolatedEvaluator:
             if self.task.scorer:
                 rest = range(len(calls.samples_ms), self.task.screening)
                 calls += self.run(process, recipe, rest, deadline, facts)
-                facts |= {"latency": calls.latency, "load": calls.load}
+                self._note(calls, facts)
         if self._baseline_ms is None:  # the first that can be measured is what the others are compared with
             self.baseline = recipe
         facts["quality"] = self.quality(recipe, self.task.screening, deadline)
+
+    def _note(self, calls: Calls, facts: dict[str, Any]) -> None:
+        facts |= {"latency": calls.latency, "load": calls.load}
+        if self.task.objective != LATENCY:
+            kept_ms = calls.latency.kept_ms
+            ready = (facts["load_s"], facts["cold_s"])
+            facts["costs"] = self.task.objective.costs(kept_ms, *ready, calls.energy_j)
 
     def _take_as_baseline(self, trial: Trial) -> None:
         self.baseline, self._baseline_ms = trial.recipe, trial.median_ms
@@ -221,16 +231,19 @@ class IsolatedEvaluator:
         while left := prompts[len(calls.samples_ms) :]:
             known_ms = calls.samples_ms[-1:] or [self._baseline_ms or WATCHED_MS]
             portion = left[: max(1, int(WATCHED_MS / known_ms[0]))]
-            before = glance()
+            before, before_j = glance(), self._energy()
             answer = self._called(process, recipe, portion, deadline, limit_ms)
             facts["peak_memory_bytes"] = answer.peak_memory_bytes
-            load = between(before, glance())
+            load, after_j = between(before, glance()), self._energy()
             if isinstance(answer, GivenUp):
                 facts |= {"latency": Latency(samples_ms=(answer.at_least_ms,), at_least=True), "load": load}
                 detail = f"{answer.at_least_ms:.0f} ms a call at least, by {answer.done} of {answer.steps} steps."
                 raise TrialFailure("slow", detail)
-            calls.add(answer, load)
+            calls.add(answer, load, spent_j(before_j, after_j) if before_j and after_j else None)
         return calls
+
+    def _energy(self) -> tuple[float, ...] | None:
+        return energy_j(self.task.device) if self.task.objective.kind == "energy" else None
 
     def _called(
         self, process: TrialProcess, recipe: Recipe, prompts: range, deadline: float, limit_ms: float | None

@@ -30,4 +30,4 @@ def _beats(one: _Costs, other: _Costs) -> bool:
 def _costs(trial: Trial) -> _Costs:
     loss = trial.quality.baseline_mean - trial.quality.mean if trial.quality else 0.0
     peak_bytes = math.inf if trial.peak_memory_bytes is None else trial.peak_memory_bytes
-    return trial.median_ms, peak_bytes, loss
+    return trial.cost, peak_bytes, loss

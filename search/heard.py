@@ -12,14 +12,14 @@ if TYPE_CHECKING:
     from .recipe import Choice, Recipe
     from .space import SearchSpace
 
-NEW_BEST = 0.99  # less than this share of the best latency so far counts as progress
+NEW_BEST = 0.99  # less than this share of the best cost so far counts as progress
 FAILURES = 3  # of one choice, without a success, and it is not tried again
 
 
 class Heard:
     """The trials that were told, by recipe.
 
-    `best` and `best_ms` are of the fastest feasible one, None and infinite before there is any; `without_progress` says
+    `best` and `best_cost` are of the best feasible one, None and infinite before there is any; `without_progress` says
     how many came since it was found.
     """
 
@@ -30,16 +30,16 @@ class Heard:
         self._hopeless: set[tuple[str, Choice]] = set()
         self.trials: dict[str, Trial] = {}
         self.best: Recipe | None = None
-        self.best_ms = math.inf
+        self.best_cost = math.inf
         self.without_progress = 0
 
     def tell(self, trial: Trial) -> list[tuple[str, Choice]]:
         """Take a trial into account, and return the choices that are given up because of it."""
         self.trials[trial.recipe.key] = trial
-        progress = trial.feasible(self._tolerance) and trial.median_ms < NEW_BEST * self.best_ms
+        progress = trial.feasible(self._tolerance) and trial.cost < NEW_BEST * self.best_cost
         self.without_progress = 0 if progress else self.without_progress + 1
         if progress:
-            self.best, self.best_ms = trial.recipe, trial.median_ms
+            self.best, self.best_cost = trial.recipe, trial.cost
         given_up = [turn for turn in trial.recipe.turned.items() if self._only_failed(*turn)]
         self._hopeless.update(given_up)
         return given_up

@@ -119,7 +119,8 @@ class Trial(Value):
     """A recipe that was tried, and what came of it.
 
     `load_peak_bytes` is the part of the peak that loading alone had, `predicted_bytes` the peak that was expected
-    without what trials have taught: None where nothing was. `load` is what else went on beside its calls, and `drift`
+    without what trials have taught: None where nothing was. `costs` are what the objective makes
+    of its calls, empty where that is their latency. `load` is what else went on beside its calls, and `drift`
     how many times slower the baseline was at that time than when it was measured first.
     """
 
@@ -135,6 +136,7 @@ class Trial(Value):
     predicted_bytes: int | None = None
     weights_bytes: int | None = None
     quality: Quality | None = None
+    costs: tuple[float, ...] = ()
     load: Load | None = None
     drift: float = Field(default=1.0, gt=0)
     started_at: str
@@ -145,6 +147,11 @@ class Trial(Value):
         if self.outcome != "ok":
             return False
         return self.quality is None or self.quality.shortfall(tolerance) <= 0
+
+    @property
+    def cost(self) -> float:
+        """What is to be small, of the median call: its latency, or what the objective makes of it; else infinite."""
+        return statistics.median(self.costs) / self.drift if self.costs else self.median_ms
 
     @property
     def median_ms(self) -> float:

@@ -15,7 +15,7 @@ from .workload import Workload
 SCHEMA_VERSION = 1
 
 
-_ADDED = ("adapters", "distilled", "weights", "architecture")
+_ADDED = ("adapters", "distilled", "weights", "architecture", "objective")
 
 
 class Scope(Value):
@@ -26,6 +26,7 @@ class Scope(Value):
     prompt set, `tolerance` the share of the baseline's score that may be lost. `adapters` names those that are loaded
     into the baseline and into every trial, by digest and scale, and `distilled` the variants that were allowed.
     `weights` is `random` where they were made up, and `architecture` then the digest by which the model is known.
+    `objective` says what was to be small, empty where that was the latency.
     `pipeline_class` says how the model is called; the revision decides it, so it is no part of the key, and older
     rows have an empty one.
     """
@@ -43,6 +44,7 @@ class Scope(Value):
     distilled: tuple[str, ...] = ()
     weights: str = ""
     architecture: str = ""
+    objective: str = ""
     pipeline_class: str = ""
 
     @property
@@ -68,7 +70,8 @@ class Gain(Value):
 class Plan(Value):
     """A recipe that may be served, with everything that a client needs to believe and to apply it.
 
-    `speedup` is the ratio of the baseline's latency to the plan's, `speedup_low` and `speedup_high` its
+    `speedup` is the ratio of the baseline's latency to the plan's (of its cost, where the objective is another),
+    `speedup_low` and `speedup_high` its
     95 % interval, from calls interleaved with the baseline's where `raced` is true. `baseline` is the unmodified
     pipeline, or what came in its place because that needs more memory than there is. `notes` are sentences on how far
     the figures can be trusted: what it is tied with, and what disturbed the machine.

@@ -13,6 +13,7 @@ from itertools import cycle, islice
 from typing import TYPE_CHECKING, Any
 
 from .evaluate import CutOffError
+from .objective import LATENCY, Objective
 from .speedup import is_faster, is_precise, speedup
 from .trial.failure import TrialFailure
 
@@ -43,6 +44,14 @@ class Lane:
     facts: dict[str, Any] = field(default_factory=dict)
     beaten: bool = False
     loads: list[Load] = field(default_factory=list)
+    energy_j: list[float] = field(default_factory=list)
+    objective: Objective = LATENCY
+
+    @property
+    def costs(self) -> tuple[float, ...]:
+        """What is to be small, of each call."""
+        ready = (self.facts.get("load_s", 0.0), self.facts.get("cold_s", 0.0))
+        return self.objective.costs(self.samples_ms, *ready, self.energy_j)
 
 
 def race(evaluator: IsolatedEvaluator, recipes: Sequence[Recipe], deadline: float, *, together: bool) -> list[Lane]:
@@ -52,7 +61,7 @@ def race(evaluator: IsolatedEvaluator, recipes: Sequence[Recipe], deadline: floa
     otherwise, where they do not fit side by side, they are loaded in turn, twice, forwards and backwards. A recipe that
     fails falls out; the others go on. Raises CutOffError if the deadline leaves no time for enough rounds.
     """
-    lanes = [Lane(recipe) for recipe in (evaluator.baseline, *recipes)]
+    lanes = [Lane(recipe, objective=evaluator.task.objective) for recipe in (evaluator.baseline, *recipes)]
     with ExitStack() as stack:
         processes: dict[str, TrialProcess] = {}
         for number, prompts in enumerate(_rounds(evaluator, together=together)):
@@ -83,13 +92,13 @@ def is_decided(running: Sequence[Lane]) -> bool:
     running: the baseline and the candidates that still run, which have equally many samples.
     """
     baseline, *others = running
-    leader = min(others, key=lambda lane: speedup(lane.samples_ms, baseline.samples_ms)[0], default=None)
+    leader = min(others, key=lambda lane: speedup(lane.costs, baseline.costs)[0], default=None)
     if leader is None:
         return True
     for lane in others:
-        lane.beaten = lane is not leader and is_faster(speedup(lane.samples_ms, leader.samples_ms))
+        lane.beaten = lane is not leader and is_faster(speedup(lane.costs, leader.costs))
     rivals = [baseline, *(lane for lane in others if lane is not leader and not lane.beaten)]
-    return all(is_precise(speedup(rival.samples_ms, leader.samples_ms)) for rival in rivals)
+    return all(is_precise(speedup(rival.costs, leader.costs)) for rival in rivals)
 
 
 def _turn(  # noqa: PLR0913 - all of one call
@@ -109,6 +118,7 @@ def _turn(  # noqa: PLR0913 - all of one call
             calls = evaluator.run(process, lane.recipe, prompts, deadline, lane.facts)
             lane.samples_ms += calls.samples_ms
             lane.loads += calls.loads
+            lane.energy_j += calls.energy_j
         finally:
             if not stack:
                 process.__exit__()

@@ -44,9 +44,9 @@ def study(  # noqa: PLR0913 - all that decides how long it goes on
         if recipe is None:
             return
         yield recipe
-        best_ms = min((trial.median_ms for trial in trials if trial.feasible(tolerance)), default=math.inf)
+        best = min((trial.cost for trial in trials if trial.feasible(tolerance)), default=math.inf)
         try:
-            trial = evaluator.evaluate(len(trials), recipe, best_ms, deadline)
+            trial = evaluator.evaluate(len(trials), recipe, best, deadline)
         except CutOffError:
             return
         trials.append(trial)

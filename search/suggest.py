@@ -54,7 +54,7 @@ class Suggestions:
         }
         self._told: dict[str, Trial] = {}
         self._asked: dict[str, optuna.trial.Trial] = {}
-        self._worst_ms: float | None = None
+        self._worst: float | None = None
 
     def ask(self, is_open: Callable[[Recipe], bool]) -> Recipe | None:
         """Return a recipe that is open, None if none was suggested in a number of asks."""
@@ -71,7 +71,7 @@ class Suggestions:
         """Take a trial into account, whoever suggested it."""
         self._told[trial.recipe.key] = trial
         if trial.latency:
-            self._worst_ms = max(self._worst_ms or 0.0, trial.latency.median_ms)
+            self._worst = max(self._worst or 0.0, trial.cost)
         asked = self._asked.pop(trial.recipe.key, None) or self._asked_for(trial.recipe)
         if asked:
             self._finish(asked, trial)
@@ -101,8 +101,8 @@ class Suggestions:
         if trial is not None and ran and trial.quality:
             violation = trial.quality.shortfall(self._tolerance)
         asked.set_constraint("quality", violation)
-        latency_ms = trial.median_ms if trial is not None and trial.latency else 2 * (self._worst_ms or 1.0)
-        self._study.tell(asked, math.log(latency_ms))
+        cost = trial.cost if trial is not None and trial.latency else 2 * (self._worst or 1.0)
+        self._study.tell(asked, math.log(cost))
 
 
 def is_ordered(choices: tuple[Choice, ...]) -> bool:

@@ -11,6 +11,7 @@ from ..probes.model import ModelCard
 from ..value import key_of
 from .additions import NOTHING_ADDED, Additions
 from .knobs import Setting
+from .objective import LATENCY, Objective
 from .plan import Scope
 from .recipe import Recipe
 from .trial.order import Order
@@ -39,6 +40,7 @@ class Task:
     scorer_id: str
     tolerance: float
     artifacts: Path
+    objective: Objective = LATENCY
     added: Additions = NOTHING_ADDED
 
     def __post_init__(self) -> None:
@@ -91,6 +93,7 @@ class Task:
             distilled=self.added.distilled_keys,
             weights="random" if self.made_up else "",
             architecture=self.card.architecture if self.made_up else "",
+            objective=self.objective.key,
         )
 
     @property

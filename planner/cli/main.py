@@ -15,7 +15,21 @@ import typer
 
 from ...errors import AutotuneError, UsageError
 from . import asking, doctor, looking, recorded
-from .options import Batch, Distilled, Frames, Guidance, Json, Lora, Prompts, Size, Steps, request_of
+from .options import (
+    Batch,
+    Budget,
+    Distilled,
+    Frames,
+    Goal,
+    Guidance,
+    Images,
+    Json,
+    Lora,
+    Prompts,
+    Size,
+    Steps,
+    request_of,
+)
 
 if TYPE_CHECKING:
     from types import FrameType
@@ -77,9 +91,7 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
             ".gguf), or org/name[@revision] at the hub."
         ),
     ] = "",
-    budget: Annotated[
-        str, typer.Option(help="At most this much: 90s, 20m, 1h or 40trials [default: the model's own].")
-    ] = "",
+    budget: Budget = "",
     tolerance: Annotated[str, typer.Option(help="How much of the baseline's CLIP score may be lost.")] = "1%",
     size: Size = "",
     steps: Steps = None,
@@ -88,6 +100,8 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
     guidance: Guidance = None,
     prompts: Prompts = None,
     scorer: Annotated[Path | None, typer.Option(help="Folder of the CLIPModel that judges the images.")] = None,
+    objective: Goal = None,
+    images: Images = None,
     lora: Lora = None,
     allow: Annotated[list[Change] | None, typer.Option(help="What else may be changed: distilled variants.")] = None,
     distilled: Distilled = None,
@@ -123,7 +137,7 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
     request = request_of(model, size, steps, batch, frames, guidance, prompts)
     request = replace(request, lora=tuple(lora or ()), allow=tuple(allow or ()), distilled=tuple(distilled or ()))
     request = replace(request, **_amounts(budget, tolerance), scorer=scorer, weights=str(weights or ""))
-    request = replace(request, fresh=fresh, force=force)
+    request = replace(request, objective=str(objective or "latency"), images=images, fresh=fresh, force=force)
     if dry_run:
         _dry_run(request, as_json=json_)
     else:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,6 +16,7 @@ Json = Annotated[
 ]
 
 
+Budget = Annotated[str, typer.Option(help="At most this much: 90s, 20m, 1h or 40trials [default: the model's own].")]
 Lora = Annotated[
     list[str] | None,
     typer.Option(
@@ -32,6 +34,26 @@ Distilled = Annotated[
         help="Where a distilled variant lies: tiny_vae, small_denoiser, lcm_lora. Can be repeated.",
     ),
 ]
+
+
+class Small(StrEnum):
+    """What is to be small."""
+
+    latency = "latency"
+    throughput = "throughput"
+    energy = "energy"
+    total = "total"
+
+
+Goal = Annotated[
+    Small | None,
+    typer.Option(
+        "--objective",
+        help="What is to be best: the latency of a call, the throughput of images, the energy of a call, or the total "
+        "time for --images with loading and compiling [default: latency].",
+    ),
+]
+Images = Annotated[int | None, typer.Option(min=1, help="With --objective total: how many images.")]
 Size = Annotated[str, typer.Option(help="Size of the image, such as 1024x1024.")]
 Steps = Annotated[int | None, typer.Option(help="Denoising steps.")]
 Batch = Annotated[int | None, typer.Option(help="Images a call, or videos.")]

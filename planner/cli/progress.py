@@ -126,8 +126,8 @@ class Tale:
         baseline = baseline_of(self.trials)
         if baseline is None or not able:
             return ""
-        best = min(able, key=lambda trial: trial.median_ms)
-        times = baseline.median_ms / best.median_ms
+        best = min(able, key=lambda trial: trial.cost)
+        times = baseline.cost / best.cost
         return f"; best {said_ms(best.median_ms)} against {said_ms(baseline.median_ms)} ({times:.2f}x)"
 
     def _trial(self, trial: Trial) -> str:

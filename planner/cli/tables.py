@@ -84,9 +84,15 @@ def _headline(plan: Plan) -> str:
     against = "the unmodified pipeline" if plan.baseline == UNMODIFIED else f"the baseline ({plan.baseline})"
     known = "" if plan.raced else " (not yet raced against the baseline)"
     return (
-        f"\n{plan.speedup:.2f} times as fast as {against}{known}, "
+        f"\n{plan.speedup:.2f} times {_said_better(plan.scope.objective)} {against}{known}, "
         f"95 % interval {plan.speedup_low:.2f} to {plan.speedup_high:.2f}: {plan.recipe}"
     )
+
+
+def _said_better(objective: str) -> str:
+    """Return what a plan is so many times of, by the key of its objective."""
+    words = {"": "as fast as", "throughput": "the images a second of", "energy": "the calls a joule of"}
+    return words.get(objective) or f"as fast, for a {objective} with loading and compiling, as"
 
 
 def _comparison(plan: Plan) -> Table:
@@ -94,7 +100,11 @@ def _comparison(plan: Plan) -> Table:
     table.columns[1].justify = table.columns[2].justify = "right"
     table.add_row("latency of a call", _said_latency(plan.baseline_latency), _said_latency(plan.latency))
     table.add_row("peak memory", said_bytes(plan.baseline_peak_memory_bytes), said_bytes(plan.peak_memory_bytes))
-    table.add_row("load and first call", "", f"{said_s(plan.load_s + plan.cold_s)}")
+    if plan.scope.workload.batch > 1:
+        table.add_row("an image of it", *(_said_image(plan, each) for each in (plan.baseline_latency, plan.latency)))
+    table.add_row("loading", "", said_s(plan.load_s))
+    compiling_s = max(0.0, plan.cold_s - plan.latency.median_ms / 1000)
+    table.add_row("first call", "", f"{said_s(plan.cold_s)}, {said_s(compiling_s)} more than the next")
     if plan.quality:
         table.add_row("CLIP score", f"{plan.quality.baseline_mean:.2f}", f"{plan.quality.mean:.2f}")
         table.add_row("paired difference", "", _said_difference(plan.quality, plan.scope.tolerance))
@@ -105,6 +115,10 @@ def _comparison(plan: Plan) -> Table:
     else:
         table.add_row("CLIP score", "not measured", "not measured")
     return table
+
+
+def _said_image(plan: Plan, latency: Latency) -> str:
+    return said_ms(latency.median_ms / plan.scope.workload.batch)
 
 
 def _said_latency(latency: Latency) -> str:

@@ -31,9 +31,9 @@ class TableEvaluator:
         self._sigma = math.sqrt(math.log1p(noise_cv**2))  # of a lognormal with this coefficient of variation
         self._random = random.Random(seed)
 
-    def evaluate(self, number: int, recipe: Recipe, best_ms: float, deadline: float) -> Trial:
+    def evaluate(self, number: int, recipe: Recipe, best: float, deadline: float) -> Trial:
         """Return what the table says of a recipe. Raises CutOffError where the budget does not reach for it."""
-        del best_ms, deadline
+        del best, deadline
         row = self._table.rows[recipe.key]
         self._left -= row.cost
         if self._left < 0:
@@ -88,4 +88,4 @@ def search_table(evaluator: TableEvaluator, table: Table, sampler: Sampler, most
     feasible = table.feasible
     steps = tuple(Step(trial.recipe, trial.duration_s, feasible.get(trial.recipe.key)) for trial in trials)
     able = [trial for trial in trials if trial.feasible(TOLERANCE)]
-    return Search(steps, min(able, key=lambda trial: trial.median_ms).recipe if able else None)
+    return Search(steps, min(able, key=lambda trial: trial.cost).recipe if able else None)

@@ -60,7 +60,8 @@ def test_a_winner_is_set_beside_the_baseline(said: Read) -> None:
     assert "4.00 times as fast as the unmodified pipeline, 95 % interval 3.90 to 4.10: precision=bf16" in text
     assert "latency of a call 400 ms ± 1.5 % 100 ms ± 3.0 %" in text
     assert "peak memory 600 MiB 300 MiB" in text
-    assert "load and first call 2 s" in text
+    assert "loading 2 s" in text
+    assert "first call 0.5 s, 0.4 s more than the next" in text
     assert "CLIP score 30.00 30.10" in text
     assert "paired difference +0.10, 95 % bound -0.10 (at least -0.30 is asked; 2 pairs)" in text
     assert "likeness to it (SSIM) 0.950" in text

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 
 from autotune.search.calls import Calls
+from autotune.search.objective import LATENCY
 from autotune.search.race import LOOKS, Lane, race
 from autotune.search.recipe import UNMODIFIED, Recipe
 
@@ -42,7 +43,7 @@ class Clocked:
     asked: list[tuple[Recipe, int]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
-        self.task = SimpleNamespace(screening=4, prompts=("",) * 8)
+        self.task = SimpleNamespace(screening=4, prompts=("",) * 8, objective=LATENCY)
         self._generator = np.random.default_rng(5)
 
     def opened(self, recipe: Recipe, deadline: float, facts: dict[str, Any]) -> Process:

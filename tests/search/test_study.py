@@ -36,7 +36,7 @@ def trial_of(number: int, recipe: Recipe, ms: float = 0.0, loss: float = 0.0, ou
         number=number,
         recipe=recipe,
         outcome=outcome,
-        latency=Latency(samples_ms=(ms,)) if ms else None,
+        latency=Latency(samples_ms=(ms,) * 3) if ms else None,
         peak_memory_bytes=1000,
         quality=quality if outcome == "ok" else None,
         started_at="2026-01-01T00:00:00+00:00",
@@ -51,10 +51,10 @@ class Formula:
         self.tried: list[str] = []
         self.best: list[float] = []
 
-    def evaluate(self, number: int, recipe: Recipe, best_ms: float, deadline: float) -> Trial:
+    def evaluate(self, number: int, recipe: Recipe, best: float, deadline: float) -> Trial:
         del deadline
         self.tried.append(recipe.key)
-        self.best.append(best_ms)
+        self.best.append(best)
         turned = recipe.turned
         if turned.get("compile") == "full" and turned.get("tome_ratio"):
             return trial_of(number, recipe, outcome="crashed")
@@ -128,8 +128,8 @@ def test_every_recipe_of_a_small_space_is_tried_where_all_are_as_good() -> None:
 
 def test_the_search_ends_when_nothing_better_is_seen() -> None:
     class Flat(Formula):
-        def evaluate(self, number: int, recipe: Recipe, best_ms: float, deadline: float) -> Trial:
-            super().evaluate(number, recipe, best_ms, deadline)
+        def evaluate(self, number: int, recipe: Recipe, best: float, deadline: float) -> Trial:
+            super().evaluate(number, recipe, best, deadline)
             return trial_of(number, recipe, 1000.0)
 
     assert len(run(Flat())) < SPACE.size
@@ -137,18 +137,18 @@ def test_the_search_ends_when_nothing_better_is_seen() -> None:
 
 def test_a_trial_that_was_cut_off_is_not_yielded() -> None:
     class CutOff(Formula):
-        def evaluate(self, number: int, recipe: Recipe, best_ms: float, deadline: float) -> Trial:
+        def evaluate(self, number: int, recipe: Recipe, best: float, deadline: float) -> Trial:
             if number == 3:
                 raise CutOffError
-            return super().evaluate(number, recipe, best_ms, deadline)
+            return super().evaluate(number, recipe, best, deadline)
 
     assert len(run(CutOff())) == 3
 
 
 def test_a_baseline_that_fails_ends_it() -> None:
     class Broken(Formula):
-        def evaluate(self, number: int, recipe: Recipe, best_ms: float, deadline: float) -> Trial:
-            del best_ms, deadline
+        def evaluate(self, number: int, recipe: Recipe, best: float, deadline: float) -> Trial:
+            del best, deadline
             return trial_of(number, recipe, outcome="out_of_memory")
 
     with pytest.raises(UnfitError, match="out_of_memory"):
@@ -162,9 +162,9 @@ def test_failures_teach_the_sampler(seed: int) -> None:
     """A choice that always runs out of memory is given up after three trials."""
 
     class Cliff(Formula):
-        def evaluate(self, number: int, recipe: Recipe, best_ms: float, deadline: float) -> Trial:
+        def evaluate(self, number: int, recipe: Recipe, best: float, deadline: float) -> Trial:
             if recipe.turned.get("quantization") != "torchao_int8_dynamic":
-                return super().evaluate(number, recipe, best_ms, deadline)
+                return super().evaluate(number, recipe, best, deadline)
             self.tried.append(recipe.key)
             return trial_of(number, recipe, outcome="out_of_memory")
 
