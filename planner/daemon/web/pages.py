@@ -24,6 +24,7 @@ STATIC = {
     "style.css": "text/css",
     "app.js": "text/javascript",
     "blind.js": "text/javascript",
+    "jobs.js": "text/javascript",
     "htmx.min.js": "text/javascript",
     "mark.svg": "image/svg+xml",
 }
