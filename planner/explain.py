@@ -17,6 +17,7 @@ from ..search.rules import refusal
 from ..search.space import recipe_of, space_for
 from ..store.store import Store
 from ..value import Value
+from .importance import Effect, effects
 from .tune import Request, task_of
 
 if TYPE_CHECKING:
@@ -53,7 +54,10 @@ class Refused(Value):
 class Overview(Value):
     """What became of the tuning of a model: `plan` with what each knob bought, what failed, what was never tried.
 
-    `plan` is None, and `reason` empty, where it has not been tuned for its own workload.
+    `plan` is None, and `reason` empty, where it has not been tuned for its own workload. `missed` are the trials whose
+    images are not as good as was asked, `effects` what each choice did to the latency wherever it was tried, and
+    `nothing_to_gain` whether all was decided and nothing is faster than the baseline; `nearest` is then the fastest of
+    the others.
     """
 
     schema_version: int = 1
@@ -61,6 +65,11 @@ class Overview(Value):
     plan: Plan | None
     reason: str
     failed: tuple[Trial, ...]
+    missed: tuple[Trial, ...] = ()
+    effects: tuple[Effect, ...] = ()
+    nothing_to_gain: bool = False
+    baseline: Trial | None = None
+    nearest: Trial | None = None
     refused: tuple[Refused, ...]
 
 
@@ -74,11 +83,19 @@ def overview(request: Request) -> Overview:
     with Store.read() as store:
         runs = [run for run in store.runs(task.card.name) if run.scope.key == task.scope.key]
         plans = store.plans_of(runs[0].id) if runs else ()
+    trials = runs[0].trials if runs else ()
+    baseline = baseline_of(trials)
+    others = [trial for trial in trials if trial.feasible(task.tolerance) and trial is not baseline]
     return Overview(
         model=task.card.name,
         plan=plans[0] if plans else None,
         reason=runs[0].reason if runs else "",
-        failed=tuple(trial for trial in runs[0].trials if trial.outcome in FAILURES) if runs else (),
+        failed=tuple(trial for trial in trials if trial.outcome in FAILURES),
+        missed=tuple(trial for trial in trials if trial.outcome == "ok" and not trial.feasible(task.tolerance)),
+        effects=effects(trials),
+        nothing_to_gain=bool(runs) and runs[0].state == "finished" and not plans,
+        baseline=baseline,
+        nearest=min(others, key=lambda trial: trial.cost, default=None),
         refused=tuple(Refused(knob=k, choice=choice, because=why) for (k, choice), why in refused.items()),
     )
 

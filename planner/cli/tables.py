@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from ..choose import Answer
     from ..explain import Explanation, Overview
     from ..hub.names import HubName
+    from ..importance import Effect
     from ..tune import Result
 
 DETAIL_WIDTH = 200
@@ -231,20 +232,52 @@ def print_answer(answer: Answer) -> None:
 
 
 def print_overview(overview: Overview) -> None:
-    """Print what each knob of the plan bought, what failed, and what was never tried."""
+    """Print what each knob of the plan bought, what failed or was not as good, and what was never tried."""
     console = _console()
     if overview.plan:
         console.print(_headline(overview.plan).lstrip())
         for note in overview.plan.notes:
             console.print(note)
         console.print(_gains(overview.plan))
+    elif overview.nothing_to_gain:
+        console.print(f"Nothing to gain here: {overview.reason}.{_said_nearest(overview)}", soft_wrap=True)
     elif overview.reason:
         console.print(f"No plan: {overview.reason}.", soft_wrap=True)
     else:
         console.print(f"{overview.model} has not been tuned here for its own workload yet.")
+    _print_effects(console, overview.effects)
+    _print_missed(console, overview.missed)
     _print_failures(console, overview.failed)
     for refused in overview.refused:
         console.print(f"never tried here: {refused.knob}={refused.choice}: {refused.because}", soft_wrap=True)
+
+
+def _said_nearest(overview: Overview) -> str:
+    if overview.nearest is None or overview.baseline is None:
+        return ""
+    times = overview.baseline.cost / overview.nearest.cost
+    return f" The nearest was {overview.nearest.recipe}, {times:.2f} times as fast when it was tried."
+
+
+def _print_effects(console: Console, effects: Sequence[Effect]) -> None:
+    if not effects:
+        return
+    table = Table("choice", "beside the default", "pairs", box=None, pad_edge=False, header_style="bold")
+    for effect in effects:
+        times = f"{effect.times_as_fast:.2f} times as fast"
+        table.add_row(f"{effect.knob}={effect.choice}", times, str(effect.pairs))
+    console.print(table)
+
+
+def _print_missed(console: Console, missed: Sequence[Trial]) -> None:
+    if not missed:
+        return
+    table = Table("not as good", "CLIP score", box=None, pad_edge=False, header_style="bold")
+    for trial in missed:
+        lost = trial.quality.mean - trial.quality.baseline_mean if trial.quality else 0.0
+        bound = f", surely not below {trial.quality.bound:+.2f}" if trial.quality else ""
+        table.add_row(str(trial.recipe), f"{lost:+.2f}{bound}")
+    console.print(table)
 
 
 def print_explanation(explanation: Explanation) -> None:

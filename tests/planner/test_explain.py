@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from autotune.planner.cli import tables
 from autotune.planner.explain import explain, overview
 from autotune.planner.tune import Request, task_of
 from autotune.probes.machine import probe
-from autotune.search.measured import Latency, Trial
+from autotune.search.measured import Latency, Quality, Trial
 from autotune.search.recipe import UNMODIFIED, Recipe
 from autotune.store.store import Store
 
@@ -96,9 +97,29 @@ def test_the_newest_tuning_is_the_one_that_is_told(capsys: pytest.CaptureFixture
     assert [(trial.recipe, trial.outcome) for trial in found.failed] == [(BF16, "crashed")]
     tables.print_overview(found)
     said = capsys.readouterr().out
-    assert said.startswith("No plan: all was tried.")
+    assert said.startswith("Nothing to gain here: all was tried.")
     assert "precision=bf16" in said
     assert "crashed: SIGSEGV" in said
+
+
+def test_where_nothing_is_faster_that_is_said_with_what_came_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+    kept((UNMODIFIED, 1000.0), (BF16, 1020.0), (Recipe(turned={"tome_ratio": 0.5}), 1500.0))
+    found = overview(SHAPES)
+    assert found.nothing_to_gain
+    tables.print_overview(found)
+    said = capsys.readouterr().out
+    assert "Nothing to gain here: all was tried. The nearest was precision=bf16, 0.98 times as fast" in said
+    assert re.search(r"tome_ratio=0.5 +0.67 times as fast +1 *\n", said)
+
+
+def test_images_that_are_not_as_good_are_told(capsys: pytest.CaptureFixture[str]) -> None:
+    kept((UNMODIFIED, 1000.0), (BF16, 700.0))
+    found = overview(SHAPES)
+    worse = Quality(scorer="s", scores=(80.0, 81.0), baseline_scores=(90.0, 90.0), bound=-12.0)
+    missed = found.nearest.model_copy(update={"quality": worse}) if found.nearest else None
+    assert missed
+    tables.print_overview(found.model_copy(update={"missed": (missed,)}))
+    assert re.search(r"precision=bf16 +-9.50, surely not below -12.00 *\n", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(
