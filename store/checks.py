@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 APPLICATION_ID = 0x61757475  # "autu": how `file` and we tell a store from any other SQLite database
-SCHEMA_VERSION = 2  # what the last of the migrations leaves in PRAGMA user_version
+SCHEMA_VERSION = 3  # what the last of the migrations leaves in PRAGMA user_version
 
 _COLUMNS = {
     "machines": "kept fingerprint document sha256",
@@ -22,6 +22,7 @@ _COLUMNS = {
     "trials": "kept run_id recipe_key document sha256",
     "plans": "kept run_id recipe_key model provisional document sha256",
     "outcomes": "kept id plan_id ending document sha256",
+    "jobs": "kept id document sha256",
     "_sqlite_migrations": "id migration_set name applied_at",
 }
 """What the last of the migrations leaves: the names lie in the file as text, and can be damaged as any other."""

@@ -78,6 +78,21 @@ def version_2(db: Database) -> None:
         db.execute(statement)
 
 
+@MIGRATIONS()
+def version_3(db: Database) -> None:
+    """Jobs of the daemon."""
+    for statement in (
+        """CREATE TABLE jobs (
+            kept INTEGER PRIMARY KEY,
+            id TEXT NOT NULL UNIQUE,
+            document TEXT NOT NULL,
+            sha256 TEXT NOT NULL
+        )""",
+        "PRAGMA user_version = 3",
+    ):
+        db.execute(statement)
+
+
 def bring_up_to_date(db: Database, path: Path, migrations: Migrations = MIGRATIONS) -> None:
     """Apply the changes that are pending, all or none, after a backup of what was there.
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..probes.machine import Machine
     from ..search.measured import Trial
     from ..search.plan import Plan
+    from .job import Job
     from .outcome import Outcome
     from .run import Run
 
@@ -30,6 +31,7 @@ IDENTITY = {
     "trials": ("run_id", "recipe_key"),
     "plans": ("run_id", "recipe_key"),
     "outcomes": ("id",),
+    "jobs": ("id",),
 }
 """The columns of each table by which its rows are told apart, those that others refer to first."""
 
@@ -61,6 +63,11 @@ def outcome_row(outcome: Outcome) -> Row:
     """Return the row of what an app has said of a plan."""
     names: Row = {"id": outcome.id, "plan_id": outcome.plan_id, "ending": outcome.outcome}
     return _sealed({**names, "document": outcome.model_dump_json()})
+
+
+def job_row(job: Job) -> Row:
+    """Return the row of a job as it stands."""
+    return _sealed({"id": job.id, "document": job.model_dump_json()})
 
 
 def values_in(rows: Iterable[sqlite3.Row], kind: type[V]) -> tuple[list[V], list[int]]:

@@ -15,9 +15,10 @@ from ..value import Value
 from .backups import back_up
 from .checks import check_before_writing, emptiness, has_content, known_version, schema_version, structural_damage
 from .connection import connect_to_read, connect_to_write, disconnect, writing
+from .job import Job
 from .outcome import Outcome
 from .places import data_dir, make_folder
-from .rows import Row, machine_row, outcome_row, plan_row, run_row, trial_row, values_in
+from .rows import Row, job_row, machine_row, outcome_row, plan_row, run_row, trial_row, values_in
 from .run import Run, new_id, now
 from .sentences import sentences
 
@@ -44,11 +45,15 @@ TABLES: dict[str, type[Value]] = {
     "trials": Trial,
     "plans": Plan,
     "outcomes": Outcome,
+    "jobs": Job,
 }
 """The tables, each with the values that its rows are."""
 
+JOBS_KEPT = 200
+"""So many jobs that are over are remembered; the oldest are forgotten first."""
+
 _COUNT = "SELECT run_id, count(*) AS count FROM trials GROUP BY run_id"
-_NEW = {"outcomes"}  # those that version 2 has and version 1 has not
+_SINCE = {"outcomes": 2, "jobs": 3}  # the version that a table came with, where it was not the first
 
 V = TypeVar("V", bound=Value)
 
@@ -140,8 +145,8 @@ class Store:
         found = [self._damage]
         if self._connection is not None:
             found.append(structural_damage(self._connection, self.path))
-            tables = {name: kind for name, kind in TABLES.items() if name not in _NEW or not self._is_older_than(2)}
-            found += chain.from_iterable(self._damage_of(table, kind) for table, kind in tables.items())
+            tables = [name for name in TABLES if not self._is_older_than(_SINCE.get(name, 1))]
+            found += chain.from_iterable(self._damage_of(table, TABLES[table]) for table in tables)
         return tuple(filter(None, found))
 
     def begin_run(self, scope: Scope, machine: Machine, *, fresh: bool) -> Run:
@@ -218,6 +223,20 @@ class Store:
             return ()
         sql = "SELECT * FROM outcomes WHERE +plan_id IN (SELECT value FROM json_each(?)) ORDER BY kept"
         return tuple(self._values(Outcome, sql, json.dumps(list(plan_ids))))
+
+    def keep_job(self, job: Job) -> None:
+        """Keep a job in the place of what it was before; of those that are over, the oldest are forgotten."""
+        with self._writing() as db:
+            _replace(db, "jobs", job_row(job), "id")
+            over = [each.id for each in self.jobs() if each.is_over]
+            for forgotten in over[:-JOBS_KEPT]:
+                db.table("jobs").delete_where("id = ?", [forgotten])
+
+    def jobs(self) -> tuple[Job, ...]:
+        """Return the jobs, in the order in which they were asked for."""
+        if self._is_older_than(3):
+            return ()
+        return tuple(self._values(Job, "SELECT * FROM jobs ORDER BY kept"))
 
     def trials(self, run_id: str) -> tuple[Trial, ...]:
         """Return the trials of a run, in the order in which they were kept."""

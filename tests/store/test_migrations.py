@@ -14,7 +14,7 @@ from autotune.errors import StoreError
 from autotune.store.backups import BACKUPS_KEPT
 from autotune.store.checks import SCHEMA_VERSION, schema_version
 from autotune.store.connection import connect_to_write
-from autotune.store.migrations import MIGRATIONS, bring_up_to_date, version_1, version_2
+from autotune.store.migrations import MIGRATIONS, bring_up_to_date, version_1, version_2, version_3
 from autotune.store.store import Store
 
 from .samples import MACHINE, SCOPE, plan, trial
@@ -66,12 +66,19 @@ def test_a_store_of_each_version_can_be_opened(tmp_path: Path, file: str, way: C
 
 @pytest.mark.parametrize("way", [Store.read, Store.open])
 def test_what_apps_said_of_plans_is_there_from_version_2_on(tmp_path: Path, way: Callable[[Path], Store]) -> None:
-    for version, said in ((1, []), (2, ["ok", "out_of_memory"])):
+    for version, said in ((1, []), (2, ["ok", "out_of_memory"]), (3, ["ok", "out_of_memory"])):
         with way(made_from(f"version-{version}.sql", tmp_path / f"{version}.db")) as store:
             (plan_id,) = {plan.id for plan in store.plans("shapes", provisional=False)}
             assert [outcome.outcome for outcome in store.outcomes([plan_id, "another"])] == said
             assert store.outcomes(["another"]) == ()
             assert store.damage == ()
+
+
+@pytest.mark.parametrize("way", [Store.read, Store.open])
+def test_jobs_are_there_from_version_3_on(tmp_path: Path, way: Callable[[Path], Store]) -> None:
+    for version, states in ((2, []), (3, ["paused"])):
+        with way(made_from(f"version-{version}.sql", tmp_path / f"{version}.db")) as store:
+            assert [job.state for job in store.jobs()] == states
 
 
 def test_a_store_of_version_1_can_be_written_to(tmp_path: Path) -> None:
@@ -123,14 +130,15 @@ def next_version(change: Callable[[Database], None]) -> Migrations:
     migrations = Migrations("autotune")
     migrations()(version_1)
     migrations()(version_2)
-    migrations(name="version_3")(change)
+    migrations()(version_3)
+    migrations(name="version_4")(change)
     return migrations
 
 
 def add_a_column(db: Database) -> None:
     db.table("plans").add_column("note", str)
     db.execute("UPDATE plans SET note = 'old'")
-    db.execute("PRAGMA user_version = 3")
+    db.execute("PRAGMA user_version = 4")
 
 
 def add_a_column_and_fail(db: Database) -> None:
@@ -161,11 +169,11 @@ def test_before_the_tables_are_changed_the_store_is_copied(path: Path) -> None:
 
     with closing(sqlite3.connect(path)) as connection:
         assert connection.execute("SELECT note FROM plans").fetchall() == [("old",)]
-        assert schema_version(connection) == 3
+        assert schema_version(connection) == 4
     backups = path.parent / "backups"
     assert backups.stat().st_mode & 0o777 == 0o700
     (copy,) = backups.iterdir()
-    assert copy.name.endswith("-v2.db")
+    assert copy.name.endswith("-v3.db")
     assert copy.stat().st_mode & 0o777 == 0o600
     with Store.open(copy) as store:
         assert (store.runs(), store.plans("shapes")) == before
