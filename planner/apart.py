@@ -37,7 +37,7 @@ def work_apart(module: str, arguments: Sequence[str], on_progress: OnProgress, f
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
-        env=_environment(),
+        env=environment(),
         start_new_session=True,
     )
     answer: dict[str, Any] = {}
@@ -64,7 +64,7 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
     process.wait()
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Return the environment of the process: the user's own, as token and proxy are the client's business."""
     return os.environ | {
         "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
@@ -73,16 +73,20 @@ def _environment() -> dict[str, str]:
     }
 
 
-def channel() -> IO[str]:
-    """Return where the process answers; what libraries print is no answer, and goes to the errors."""
+def channel(on_line: Callable[[str], None] = lambda _: None) -> IO[str]:
+    """Return where the process answers; what libraries print is no answer, and goes to the errors.
+
+    on_line: hears, in a thread of its own, each line that the process is told.
+    """
     output = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    threading.Thread(target=_leave_when_left, daemon=True).start()
+    threading.Thread(target=_leave_when_left, args=(on_line,), daemon=True).start()
     return output
 
 
-def _leave_when_left() -> None:
-    sys.stdin.buffer.read()
+def _leave_when_left(on_line: Callable[[str], None]) -> None:
+    for line in sys.stdin:
+        on_line(line.strip())
     os._exit(1)
 
 

@@ -67,7 +67,7 @@ class Request:
     `PATH` or `PATH:SCALE`; allow: what may be changed of the model beside, which can be `distilled`; distilled: where
     distilled variants lie, each `NAME=PATH`. weights: `hub` fetches them first where they are not here, `random` makes
     them up; else they must be here. objective: what is to be small; images: for `total`, how many. force: try also what
-    cannot fit into memory, as far as that can be predicted.
+    cannot fit into memory, as far as that can be predicted. first: recipes to begin with, after the baseline.
     """
 
     model: str
@@ -90,6 +90,7 @@ class Request:
     weights: str = ""
     fresh: bool = False
     force: bool = False
+    first: tuple[Recipe, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be meant."""
@@ -242,7 +243,7 @@ def tune(request: Request | str, on_event: Callable[[Event], None] = lambda _: N
                 on_event(happened)
 
             most = request.most_trials or 10**9
-            first = carried_over(store, task)
+            first = (*request.first, *carried_over(store, task))
             session = _Session(
                 task, space, evaluator, trials, note, on_event, started + budget_s, budget_s, most, first
             )

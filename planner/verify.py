@@ -121,9 +121,10 @@ def running(machine: Machine) -> dict[str, str]:
 
 
 def read_rows(file: Path) -> tuple[Header, list[Row]]:
-    """Return what a file holds. Raises StoreError where it is none of ours."""
+    """Return what a file holds, without a last line that its writer did not finish. Raises StoreError."""
     try:
-        first, *others = file.read_text(encoding="utf-8").splitlines()
+        text = file.read_text(encoding="utf-8")
+        first, *others = text[: text.rfind("\n") + 1].splitlines()
         return Header.model_validate_json(first), [Row.model_validate_json(line) for line in others]
     except (OSError, ValueError) as error:
         msg = f"{file} holds no verification that can be read ({error}): give another file with -o, or --fresh."

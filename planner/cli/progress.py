@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 
 from ...search.baseline import baseline_of
 from ...search.measured import Trial
-from ...search.recipe import Recipe
 from ..choose import said_bytes
 from ..said import said_ms, said_s
+from ..told import told, told_result
 from ..tune import Fetching, Prepared, Racing, Unpacking
 
 if TYPE_CHECKING:
@@ -144,33 +144,11 @@ def verdict(trial: Trial, tolerance: float) -> str:
 
 def say_done(result: Result) -> None:
     """Print the last line of the JSON stream."""
-    plan = result.plan.model_dump(mode="json") if result.plan else None
-    family = [plan.model_dump(mode="json") for plan in result.plans]
-    _print_json(
-        "done", reason=result.reason, state=result.run.state, interrupted=result.interrupted, plan=plan, plans=family
-    )
+    _print_json(told_result(result))
 
 
 def _say_json(event: Event) -> None:
-    if isinstance(event, Fetching):
-        _print_json("fetch", model=event.model, done_bytes=event.done_bytes, total_bytes=event.total_bytes)
-    elif isinstance(event, Unpacking):
-        _print_json("unpack", model=event.model, done_bytes=event.done_bytes, total_bytes=event.total_bytes)
-    elif isinstance(event, Prepared):
-        _print_json(
-            "prepared",
-            run=event.run.id,
-            state=event.run.state,
-            scope=event.task.scope.model_dump(mode="json"),
-            budget_s=event.budget_s,
-            recipes=event.space.size,
-        )
-    elif isinstance(event, Trial):
-        _print_json("trial_end", trial=event.model_dump(mode="json"))
-    elif isinstance(event, Recipe):
-        _print_json("trial_start", recipe=event.turned)
-    else:
-        _print_json("race", recipes=[recipe.turned for recipe in event.recipes])
+    _print_json(told(event))
 
 
 def _say_lines(lines: list[str]) -> None:
@@ -179,8 +157,8 @@ def _say_lines(lines: list[str]) -> None:
     sys.stderr.flush()
 
 
-def _print_json(event: str, **facts: Any) -> None:
-    text = json.dumps({"schema_version": SCHEMA_VERSION, "event": event, **facts}, allow_nan=False)
+def _print_json(facts: dict[str, Any]) -> None:
+    text = json.dumps({"schema_version": SCHEMA_VERSION, **facts}, allow_nan=False)
     sys.stdout.write(text + "\n")
     sys.stdout.flush()
 

@@ -17,14 +17,16 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from starlette.exceptions import HTTPException
 
-from ...errors import AutotuneError, DaemonError, NoPlanError, StoreError, UsageError
+from ...errors import AutotuneError, BusyError, DaemonError, NoPlanError, StoreError, UsageError
 from ...probes.machine import Machine, probe
 from ...store.store import Store
 from ..choose import Answer
+from ..jobs.queue import JobOverError, Queue, UnknownJobError
 from .ask import FreeMemory, UnknownModelError, answer_of, free_by_device, gather, models_in
 from .doors import add_doors
 from .feedback import keep_report
 from .guard import Guard
+from .jobs import add_job_routes
 from .lookout import Lookout
 from .metrics import CONTENT_TYPE, Metric, exposition, metric
 from .notify import keep_watch, notify
@@ -54,7 +56,15 @@ if TYPE_CHECKING:
 BODY_LIMIT_BYTES = 64 * 2**10
 OPENAPI_PATH = "/v1/openapi.json"
 PLAN_ID = r"^[0-9a-f]{16}$"
-STATUS: dict[type[AutotuneError], int] = {NoPlanError: 404, UsageError: 422, StoreError: 503, DaemonError: 503}
+STATUS: dict[type[AutotuneError], int] = {
+    UnknownJobError: 404,
+    JobOverError: 409,
+    NoPlanError: 404,
+    UsageError: 422,
+    BusyError: 429,
+    StoreError: 503,
+    DaemonError: 503,
+}
 
 _SAYS = {status: {"model": Refusal} for status in (400, 401, 403, 404, 422, 503)}
 
@@ -79,11 +89,13 @@ class Desk:
         open_store: Callable[[], Store],
         lookout: Lookout,
         free_memory: FreeMemory,
+        queue: Queue,
     ) -> None:
         self._read_store = read_store
         self._open_store = open_store
         self.lookout = lookout
         self._free_memory = free_memory
+        self.queue = queue
         self._shelf = Shelf(self.opened)
         self.ledger = Ledger(self.opened)
         self._started_s = time.monotonic()
@@ -162,6 +174,8 @@ class Desk:
                 ask()
             except (DaemonError, StoreError) as error:
                 yield str(error)
+        if self.queue.problem:
+            yield self.queue.problem
 
     def _store_opens(self) -> None:
         with self.opened():
@@ -174,28 +188,31 @@ class Desk:
             yield store
 
 
-def create_app(
+def create_app(  # noqa: PLR0913 - all that there is of the world
     *,
     read_store: Callable[[], Store] = Store.read,
     open_store: Callable[[], Store] = Store.open,
     probe: Callable[[], Machine] = probe,
     free_memory: FreeMemory = free_by_device,
     token: str = "",
+    queue: Queue | None = None,
 ) -> FastAPI:
     """Return the daemon's app. The parameters are what it asks of the world, so that a test can be the world.
 
-    token: who does not know it may change nothing; without one, nobody may.
+    token: who does not know it may change nothing; without one, nobody may. queue: what does jobs.
     """
-    desk = Desk(read_store, open_store, Lookout(probe), free_memory)
+    desk = Desk(read_store, open_store, Lookout(probe), free_memory, queue or Queue(read_store, open_store))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
         desk.lookout.look()
+        desk.queue.open()
         notify("READY=1")
         watch = asyncio.create_task(keep_watch())
         yield
         watch.cancel()
         notify("STOPPING=1")
+        await asyncio.to_thread(desk.queue.close)
 
     app = App(
         title="autotune",
@@ -210,6 +227,7 @@ def create_app(
         dependencies=[Depends(_each_parameter_once)],
         responses=_SAYS,  # type: ignore[arg-type]  # FastAPI's own annotation leaves out what its documentation shows
     )
+    app.state.is_leaving = False
     app.token, app.answered = token, desk.answered
     _add_routes(app, desk)
     add_doors(app, token)
@@ -237,7 +255,7 @@ def _add_routes(app: FastAPI, desk: Desk) -> None:
     def welcome(request: Request) -> Welcome | HTMLResponse:
         if "text/html" in request.headers.get("accept", ""):
             return page("overview.html", shown=overview_of(desk.ledger, desk.machine), twin="/v1/overview")
-        return Welcome(version=version(), routes=tuple(route.path for route in app.routes))  # type: ignore[attr-defined]
+        return Welcome(version=version(), routes=tuple(dict.fromkeys(route.path for route in app.routes)))  # type: ignore[attr-defined]
 
     @app.get("/v1/health", summary="That the daemon lives, and what keeps it from answering", dependencies=alone)
     def health() -> Health:
@@ -264,6 +282,8 @@ def _add_routes(app: FastAPI, desk: Desk) -> None:
     @app.post("/v1/plans/{plan_id}/outcome", summary="What became of a call with a plan", dependencies=alone)
     def outcome(plan_id: Annotated[str, Path(pattern=PLAN_ID)], report: Report) -> Reported:
         return desk.report(plan_id, report)
+
+    add_job_routes(app, desk.queue, alone, lambda: app.state.is_leaving)
 
 
 def _can_be_predicted(question: Question) -> bool:
@@ -324,5 +344,5 @@ def _sentence(problem: dict[str, Any]) -> str:
 
 def _response(status: int, error: str, message: str, near: tuple[str, ...] = ()) -> Response:
     content = Refusal(error=error, message=message, near=near).model_dump_json()
-    headers = {"Retry-After": "1"} if status == 503 else None
+    headers = {"Retry-After": "1"} if status in {429, 503} else None
     return Response(content, status, headers, media_type="application/json")

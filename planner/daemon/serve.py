@@ -151,8 +151,15 @@ def _server(listener: socket.socket, token: str) -> Callable[[], None]:
 
     from .app import create_app
 
+    app = create_app(token=token)
+
+    class Server(uvicorn.Server):
+        def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+            app.state.is_leaving = True  # those who follow a job are not waited for
+            super().handle_exit(sig, frame)
+
     config = uvicorn.Config(
-        create_app(token=token),
+        app,
         loop="asyncio",
         http="h11",
         ws="none",
@@ -166,4 +173,4 @@ def _server(listener: socket.socket, token: str) -> Callable[[], None]:
         timeout_keep_alive=5,
         timeout_graceful_shutdown=5,
     )
-    return lambda: uvicorn.Server(config).run(sockets=[listener])
+    return lambda: Server(config).run(sockets=[listener])

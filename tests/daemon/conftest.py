@@ -64,7 +64,7 @@ def listening(app: FastAPI) -> Iterator[str]:
             yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         finally:
             server.should_exit = True
-            thread.join(10)
+            thread.join(30)
     assert not thread.is_alive()
 
 

@@ -10,6 +10,8 @@ from autotune.planner.choose import RESERVE_BYTES, RESERVE_SHARE, Answer
 from autotune.planner.daemon.app import BODY_LIMIT_BYTES, create_app
 from autotune.planner.daemon.serve import MOST_CONNECTIONS, PORT
 from autotune.planner.daemon.wire import PlanQuery, Refusal
+from autotune.planner.jobs.wire import JobNow
+from autotune.store.job import Order
 
 from .family import GIB, MIB, keep
 
@@ -41,8 +43,17 @@ def test_every_field_of_the_answer_is_there() -> None:
     assert first_column("What it answers") == set(Answer.model_fields)
 
 
+def test_every_field_of_jobs_is_there() -> None:
+    order, job = set(Order.model_fields), set(JobNow.model_fields)
+    kinds = {"tune", "recheck", "verify"}
+    assert order | job <= first_column("Jobs") | kinds
+    assert first_column("Jobs") <= order | job
+
+
 def test_every_status_is_there() -> None:
-    assert first_column("When there is no answer") == {"400", "401", "403", "404", "405", "413", "422", "503"}
+    assert first_column("When there is no answer") == {
+        *("400", "401", "403", "404", "405", "409", "413", "422", "429", "503")
+    }
 
 
 def test_the_numbers_are_the_ones_in_the_code() -> None:

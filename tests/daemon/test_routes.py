@@ -42,6 +42,10 @@ ROUTES = {
     "/v1/blind/{name}/answers": {"post"},
     "/v1/doors": {"post"},
     "/v1/doors/{code}": {"get"},
+    "/v1/jobs": {"get", "post"},
+    "/v1/jobs/{job_id}": {"get"},
+    "/v1/jobs/{job_id}/events": {"get"},
+    **{f"/v1/jobs/{{job_id}}/{command}": {"post"} for command in ("pause", "resume", "stop", "cancel")},
 }
 
 
