@@ -48,6 +48,12 @@ class Tuned:
     load_average: float
     trials: int
     plan: dict[str, Any] | None
+    reason: str
+
+    def __str__(self) -> str:
+        """Say it as it comes."""
+        notes = self.plan["notes"] if self.plan else ()
+        return f"{self.busy_beside} busy beside, {self.trials} trials: {self.recipe} {notes} {self.reason}"
 
     @property
     def recipe(self) -> Recipe | None:
@@ -67,7 +73,7 @@ def main() -> None:
     runs = []
     for busy_beside in (*[0] * asked.alone, *[1] * asked.beside):
         runs.append(tuned(busy_beside, asked.steps, asked.budget))
-        print(runs[-1].busy_beside, runs[-1].recipe, runs[-1].plan and runs[-1].plan["notes"], flush=True)
+        print(runs[-1], flush=True)
     found = compared([recipe for run in runs if (recipe := run.recipe)], asked.steps)
     rows = [row(number, run, found) for number, run in enumerate(runs, 1)]
     with asked.table.open("w", newline="", encoding="utf-8") as file:
@@ -94,7 +100,7 @@ def tuned(busy_beside: int, steps: int, budget: str) -> Tuned:
     if not events or events[-1]["event"] != "done":
         raise SystemExit(done.stderr)
     trials = sum(event["event"] == "trial_end" for event in events)
-    return Tuned(busy_beside, round(os.getloadavg()[0], 2), trials, events[-1]["plan"])
+    return Tuned(busy_beside, round(os.getloadavg()[0], 2), trials, events[-1]["plan"], events[-1]["reason"])
 
 
 def compared(recipes: Sequence[Recipe], steps: int) -> dict[Recipe, tuple[float, float, float]]:
