@@ -341,27 +341,28 @@ class _Session:
     def _raced(self, run_id: str, candidates: Sequence[Recipe]) -> list[Plan]:
         self.evaluator.recall(self.trials)  # another way may have turned out to be the fastest baseline
         lanes = race(self.evaluator, candidates, self.deadline, together=self._fit_together(candidates))
-        qualities: dict[Recipe, Quality | None] = {}
-        for lane in lanes[1:]:
-            if lane.samples_ms and not lane.fell_out:
-                count = min(len(self.task.prompts), self.task.screening + len(lane.samples_ms))
-                qualities[lane.recipe] = self._quality(lane.recipe, count)
-        won = conclude.winner(lanes, qualities, self.task.tolerance)
-        others = self.screened_plans(run_id, without={lane.recipe for lane in lanes})
-        if won is None:
+        tried = {trial.recipe: trial.quality for trial in self.trials}
+        qualities = {lane.recipe: tried.get(lane.recipe) for lane in lanes[1:]}
+        while won := conclude.winner(lanes, qualities, self.task.tolerance):
+            best, tie = won
+            quality = self._confirmed(best.recipe) or qualities[best.recipe]
+            if quality is None or quality.shortfall(self.task.tolerance) <= 0:
+                break
+            qualities[best.recipe] = quality
+        else:
             return []
-        best, tie = won
+        others = self.screened_plans(run_id, without={lane.recipe for lane in lanes})
         gains = conclude.gains_of(best.recipe, self.trials, self.space)
-        quality = qualities[best.recipe]
         notes = (*filter(None, (tie,)), *doubts(self.trials, lanes))
         plan = conclude.raced_plan(self.task.scope, run_id, best, lanes[0], quality, gains, notes)
         return [plan, *(other for other in others if other.peak_memory_bytes < plan.peak_memory_bytes)]
 
-    def _quality(self, recipe: Recipe, count: int) -> Quality | None:
+    def _confirmed(self, recipe: Recipe) -> Quality | None:
+        """Return what the images of all prompts say of a recipe; None where there is no time to make them."""
         try:
-            return self.evaluator.quality(recipe, count, self.deadline + 60)
-        except TrialFailure as failure:
-            raise CutOffError from failure
+            return self.evaluator.quality(recipe, self.deadline)
+        except TrialFailure:
+            return None
 
     def _fit_together(self, candidates: Sequence[Recipe]) -> bool:
         together = {self.evaluator.baseline, *candidates}

@@ -10,32 +10,31 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
-from ..errors import TrialProcessError
 from ..probes.load import between, glance
 from ..probes.power import energy_j, spent_j
 from ..value import key_of
-from .additions import distilled_in
 from .assemble import builds, environment, has_uneven_steps
 from .baseline import baseline_of
 from .calls import Calls
 from .drift import Drift
-from .intervals import lower_bound
+from .judge import Judge
 from .measured import Latency, Quality, Trial
 from .objective import LATENCY
 from .pace import FIRST_CALLS, STOP, is_enough, is_hopeless
 from .recipe import UNMODIFIED, Recipe
-from .trial.answers import A, Compared, GivenUp, Loaded, Ran, Scored, understood
+from .trial.answers import GivenUp, Loaded, Ran, understood
 from .trial.failure import TrialFailure
 from .trial.process import Template, TrialProcess
+from .verdict import Judgement, looks, until_clear
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Sequence
 
     from .task import Task
+    from .verdict import Scores
 
 BUILD_LIMIT_S = 1800  # converting and quantizing a UNet of SD 1.5's size took 7 to 15 minutes on two shared cores
 LOAD_LIMIT_S = 600
-SCORE_LIMIT_S = 300
 CALL_LIMIT = 20  # a call may take this many times the baseline's, and CALL_FLOOR_S in any case
 CALL_FLOOR_S = 30
 WATCHED_MS = 500  # what others do is looked up about as often as this, in between calls
@@ -65,8 +64,7 @@ class IsolatedEvaluator:
         self.template = Template(modules, memory_limit_bytes)
         self._modules, self._memory_limit_bytes = modules, memory_limit_bytes
         self._others: dict[str, Template] = {}
-        self._scorer: TrialProcess | None = None
-        self._scores: dict[tuple[str, int], float] = {}
+        self._judge = Judge(task, self.template, self._image)
         self.baseline = UNMODIFIED
         self._baseline_ms: float | None = None
         self._drift = Drift()
@@ -79,7 +77,7 @@ class IsolatedEvaluator:
 
     def __exit__(self, *error: object) -> None:
         """End every process, and remove the images."""
-        self._drop_scorer()
+        self._judge.dismiss()
         for template in (self.template, *self._others.values()):
             template.__exit__(*error)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -91,8 +89,8 @@ class IsolatedEvaluator:
             self._take_as_baseline(found)
             self._drift.doubt()
         for trial in trials:
-            scores = trial.quality.scores if trial.quality else ()
-            self._scores |= {(trial.recipe.key, index): score for index, score in enumerate(scores)}
+            if found and trial.quality:
+                self._judge.recall(trial.recipe, found.recipe, trial.quality)
 
     def evaluate(self, number: int, recipe: Recipe, best: float, deadline: float) -> Trial:
         """Try a recipe: load, make a few calls, and only if it may win, the images that judge it.
@@ -150,13 +148,80 @@ class IsolatedEvaluator:
                 if is_hopeless(calls.latency, best_ms, beside_others=beside):
                     detail = f"{facts['latency'].median_ms:.0f} ms a call, {best_ms:.0f} ms is the best so far."
                     raise TrialFailure("slow", detail)
+            if self._baseline_ms is None:  # the first that can be measured is what the others are compared with
+                self.baseline = recipe
             if self.task.scorer:
-                rest = range(len(calls.samples_ms), self.task.screening)
-                calls += self.run(process, recipe, rest, deadline, facts)
+                found = self._judged(process, recipe, calls, deadline, facts)
                 self._note(calls, facts)
-        if self._baseline_ms is None:  # the first that can be measured is what the others are compared with
-            self.baseline = recipe
-        facts["quality"] = self.quality(recipe, self.task.screening, deadline)
+        if self.task.scorer:
+            if found.verdict == "open":
+                found = self._judged_by_more(recipe, deadline)
+            facts["quality"] = self._judge.quality(recipe, self.baseline, found.images, deadline)
+
+    def _judged(
+        self, process: TrialProcess, recipe: Recipe, calls: Calls, deadline: float, facts: dict[str, Any]
+    ) -> Judgement:
+        """Make images until it is clear whether they are as good, as far as the baseline's images go at first."""
+        count = self.task.screening
+        if recipe == self.baseline:
+            calls += self._made(process, recipe, count, deadline, facts)
+            return Judgement("good", 0.0, count)
+
+        def scored(count: int) -> Scores:
+            nonlocal calls
+            calls += self._made(process, recipe, count, deadline, facts)
+            return self._scores(recipe, count, deadline)
+
+        few = [look for look in self._looks if look <= count]
+        return until_clear(scored, self.task.tolerance, len(self.task.prompts), few)
+
+    def _judged_by_more(self, recipe: Recipe, deadline: float) -> Judgement:
+        """Go on with as many images as it takes; the baseline's come first, once, while nothing else is loaded."""
+        most = len(self.task.prompts)
+        self._have(self.baseline, most, deadline)
+        more = [look for look in self._looks if look > self.task.screening]
+        facts: dict[str, Any] = {}
+        with self.opened(recipe, deadline, facts) as process:
+
+            def scored(count: int) -> Scores:
+                self._made(process, recipe, count, deadline, facts)
+                return self._scores(recipe, count, deadline)
+
+            return until_clear(scored, self.task.tolerance, most, more)
+
+    @property
+    def _looks(self) -> tuple[int, ...]:
+        return looks(len(self.task.prompts))
+
+    def _scores(self, recipe: Recipe, count: int, deadline: float) -> Scores:
+        return self._judge.scores(recipe, count, deadline), self._judge.scores(self.baseline, count, deadline)
+
+    def _made(self, process: TrialProcess, recipe: Recipe, count: int, deadline: float, facts: dict[str, Any]) -> Calls:
+        """Make those of the recipe's first `count` images that are not there, and return the calls."""
+        return self.run(process, recipe, self._missing(recipe, count), deadline, facts)
+
+    def _missing(self, recipe: Recipe, count: int) -> list[int]:
+        made = self.images(recipe)
+        return [index for index in range(count) if index not in made and not self._judge.knows(recipe, index)]
+
+    def _have(self, recipe: Recipe, count: int, deadline: float) -> None:
+        """Make those of the recipe's first `count` images that are not there, in a process for that alone."""
+        if self._missing(recipe, count):
+            facts: dict[str, Any] = {}
+            with self.opened(recipe, deadline, facts) as process:
+                self._made(process, recipe, count, deadline, facts)
+
+    def quality(self, recipe: Recipe, deadline: float) -> Quality | None:
+        """Return how the recipe's images of all prompts compare with the baseline's, made where they are missing.
+
+        None without a scorer. Raises TrialFailure, also where the deadline does not leave enough time.
+        """
+        if self.task.scorer is None:
+            return None
+        count = len(self.task.prompts)
+        self._have(self.baseline, count, deadline)
+        self._have(recipe, count, deadline)
+        return self._judge.quality(recipe, self.baseline, count, deadline)
 
     def _note(self, calls: Calls, facts: dict[str, Any]) -> None:
         facts |= {"latency": calls.latency, "load": calls.load}
@@ -218,7 +283,7 @@ class IsolatedEvaluator:
         self,
         process: TrialProcess,
         recipe: Recipe,
-        prompts: range,
+        prompts: Sequence[int],
         deadline: float,
         facts: dict[str, Any],
         limit_ms: float | None = None,
@@ -246,7 +311,7 @@ class IsolatedEvaluator:
         return energy_j(self.task.device) if self.task.objective.kind == "energy" else None
 
     def _called(
-        self, process: TrialProcess, recipe: Recipe, prompts: range, deadline: float, limit_ms: float | None
+        self, process: TrialProcess, recipe: Recipe, prompts: Sequence[int], deadline: float, limit_ms: float | None
     ) -> Ran | GivenUp:
         command = {
             "do": "run",
@@ -265,70 +330,6 @@ class IsolatedEvaluator:
         """Return the images of a recipe that this sitting made, by the places of their prompts."""
         files = {index: self._image(recipe, index) for index in range(len(self.task.prompts))}
         return {index: file for index, file in files.items() if file.exists()}
-
-    def quality(self, recipe: Recipe, count: int, deadline: float) -> Quality | None:
-        """Return how the recipe's first `count` images compare with the baseline's; None without a scorer."""
-        if self.task.scorer is None:
-            return None
-        scores, baseline = self._scored(recipe, count, deadline), self._scored(self.baseline, count, deadline)
-        differences = [score - other for score, other in zip(scores, baseline, strict=True)]
-        return Quality(
-            scorer=self.task.scorer_id,
-            scores=tuple(scores),
-            baseline_scores=tuple(baseline),
-            bound=lower_bound(differences),
-            likeness=self._likeness(recipe, count, deadline),
-        )
-
-    def _likeness(self, recipe: Recipe, count: int, deadline: float) -> tuple[float, ...]:
-        """Return how like the baseline's the images are; of an earlier sitting there are scores, but no images.
-
-        Nothing is said of a distilled variant's: it is another model, whose images are not meant to be the same.
-        """
-        pairs = [(self._image(recipe, index), self._image(self.baseline, index)) for index in range(count)]
-        at_hand = [pair for pair in pairs if pair[0].exists() and pair[1].exists()]
-        if recipe == self.baseline or distilled_in(recipe) or not at_hand:
-            return ()
-        files, references = zip(*at_hand, strict=True)
-        command = {"do": "compare", "files": list(map(str, files)), "references": list(map(str, references))}
-        return self._asked_scorer(command, Compared, recipe, deadline).likeness
-
-    def _scored(self, recipe: Recipe, count: int, deadline: float) -> list[float]:
-        missing = [index for index in range(count) if (recipe.key, index) not in self._scores]
-        if missing:
-            command = {
-                "do": "score",
-                "scorer": str(self.task.scorer),
-                "files": [str(self._image(recipe, index)) for index in missing],
-                "prompts": [self.task.prompts[index] for index in missing],
-            }
-            scores = self._asked_scorer(command, Scored, recipe, deadline).scores
-            self._scores |= {(recipe.key, index): score for index, score in zip(missing, scores, strict=True)}
-        return [self._scores[recipe.key, index] for index in range(count)]
-
-    def _asked_scorer(self, command: dict[str, Any], kind: type[A], recipe: Recipe, deadline: float) -> A:
-        """Return its answer; a scorer that an earlier call started may have been killed since, and is replaced.
-
-        Raises TrialProcessError where a fresh one fails: that is no fault of the recipe's.
-        """
-        standing = self._scorer is not None
-        self._scorer = self._scorer or self.template.fork()
-        try:
-            answer = self._scorer.ask(command, self._limit(SCORE_LIMIT_S, deadline))
-            return understood(kind, answer, len(command["files"]))
-        except TrialFailure as failure:
-            self._drop_scorer()
-            if time.monotonic() >= deadline:
-                raise
-            if standing:
-                return self._asked_scorer(command, kind, recipe, deadline)
-            msg = f"The scorer in {self.task.scorer} could not score the images of {recipe}. {failure.detail}"
-            raise TrialProcessError(msg) from failure
-
-    def _drop_scorer(self) -> None:
-        if self._scorer:
-            self._scorer.__exit__()
-            self._scorer = None
 
     def _image(self, recipe: Recipe, index: int) -> Path:
         return self._place(recipe, "images") / f"{self.task.seeds[index]}.png"

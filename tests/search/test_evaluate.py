@@ -114,8 +114,8 @@ def test_a_scorer_that_is_killed_is_replaced(task: Task) -> None:
     judged = replace(task, scorer=SCORER, scorer_id="shapes")
     with IsolatedEvaluator(judged, MODULES) as evaluator:
         first = evaluator.evaluate(0, UNMODIFIED, math.inf, time.monotonic() + 60)
-        assert evaluator._scorer
-        psutil.Process(evaluator._scorer.pid).kill()
+        assert evaluator._judge._process
+        psutil.Process(evaluator._judge._process.pid).kill()
         second = evaluator.evaluate(1, WORKS, math.inf, time.monotonic() + 60)
     assert (first.outcome, second.outcome) == ("ok", "ok")
     assert first.quality

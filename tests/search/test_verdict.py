@@ -1,15 +1,19 @@
-"""The bound of a quality verdict, on noise that is known; and what a measurement holds."""
+"""The quality verdict, on noise that is known; and what a measurement holds."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from autotune.search.intervals import lower_bound
+from autotune.search.intervals import RISK, lower_bound
 from autotune.search.measured import Latency, Quality, Trial
 from autotune.search.recipe import UNMODIFIED
+from autotune.search.verdict import Scores, judged, looks, risk_of, unseen_share, until_clear
 
 
 def quality(difference: float, bound: float) -> Quality:
@@ -20,6 +24,54 @@ def test_images_as_good_are_accepted() -> None:
     generator = np.random.default_rng(2)
     accepted = sum(lower_bound(generator.normal(0.0, 1.0, 16)) > -0.9 for _ in range(200))
     assert accepted >= 0.9 * 200
+
+
+@given(st.integers(4, 200))
+def test_the_looks_share_the_risk(most: int) -> None:
+    """With one more, at which the time is used up, they are wrong no more often than a single look."""
+    assert looks(most)[-1] == most
+    assert [*looks(most)] == sorted({*looks(most)})
+    assert sum(risk_of(count, most) for count in looks(most)) + risk_of(1, most) <= RISK + 1e-12
+
+
+def drawn(differences: np.ndarray, asked: list[int]) -> Callable[[int], Scores]:
+    """Return what makes the images that it is asked for, and notes how many."""
+
+    def scored(count: int) -> Scores:
+        asked.append(count)
+        return 90 + differences[:count], np.full(count, 90.0)
+
+    return scored
+
+
+@pytest.mark.parametrize(
+    ("difference", "verdict", "images"), [(0.0, "good", [4]), (-5.0, "worse", [4]), (-0.9, "open", [4, 8, 16, 24, 32])]
+)
+def test_only_as_many_images_are_made_as_it_takes(difference: float, verdict: str, images: list[int]) -> None:
+    asked: list[int] = []
+    noise = np.random.default_rng(3).normal(0.0, 0.1, 32)
+    noise -= noise.mean()
+    found = until_clear(drawn(difference + noise, asked), 0.01, 32)
+    assert (found.verdict, asked) == (verdict, images)
+    assert found.images == images[-1]
+
+
+@pytest.mark.parametrize("scatter", [0.3, 2.0])
+def test_looking_often_does_not_accept_more(scatter: float) -> None:
+    """With the mean just at what is tolerated, at most 5 % are accepted, whatever the look (8 % allowed for chance)."""
+    generator = np.random.default_rng(5)
+    found = [until_clear(drawn(generator.normal(-0.9, scatter, 32), []), 0.01, 32) for _ in range(200)]
+    assert sum(each.verdict == "good" for each in found) <= 0.08 * 200
+
+
+def test_an_early_answer_takes_more_than_a_late_one() -> None:
+    scores = 90 + np.array([-0.5, 0.4, -0.6, 0.5, -0.4, 0.6, -0.5, 0.5]), np.full(8, 90.0)
+    assert judged(scores, 0.01, 32).bound < judged(scores, 0.01, 8).bound
+
+
+def test_what_no_image_showed_may_still_be_there() -> None:
+    assert unseen_share(29) == pytest.approx(0.1, abs=0.002)
+    assert unseen_share(4) > 0.5
 
 
 def test_a_shortfall_is_what_the_bound_misses() -> None:
