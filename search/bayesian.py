@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .chances import LIKELY, chance_to_be_good, chance_to_run
 from .heard import Heard
 from .portfolio import PROMISING, portfolio, promise
 from .recipe import UNMODIFIED, Recipe
 from .space import COUNTABLE, SearchSpace
-from .surrogate import Kinship, Surrogate, at_most, expected_gain
+from .surrogate import Kinship, Surrogate, expected_gain
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -61,8 +62,8 @@ class BayesianSampler:
         given_up = self._heard.tell(trial)
         if self._all is not None:
             self._all.close([trial.recipe.key])
-            for name, choice in given_up:
-                self._all.close(recipe.key for recipe in self._all.recipes if recipe.turned.get(name) == choice)
+            for nogood in given_up:
+                self._all.close(recipe.key for recipe in self._all.recipes if nogood <= recipe.turned.items())
 
     def ask(self) -> Recipe | None:
         """Return the next recipe; None when all are tried, or nothing better was seen for a while."""
@@ -102,34 +103,23 @@ class BayesianSampler:
         """
         among, across = self._kinship.features(right, right), self._kinship.features(left, right)
         ran = np.array([trial.latency is not None for trial in tried])
-        gain = self._gain(tried, ran, among, across) * self._chance(tried, ran, among, across)
+        able = chance_to_run(tried, among, across)
+        gain = self._gain(tried, ran, among, across) * able * chance_to_be_good(tried, self._tolerance, among, across)
         costs = np.log([max(trial.duration_s, 1e-9) for trial in tried])
         predicted, _ = Surrogate.fit(among, costs).predict(across)
-        return gain / np.exp(THRIFT * predicted), gain
+        promise = gain / np.exp(THRIFT * predicted)
+        return np.where(able < LIKELY, -1 + able, promise), gain
 
     def _gain(self, tried: Sequence[Trial], ran: np.ndarray, among: np.ndarray, across: np.ndarray) -> np.ndarray:
         """Return the expected improvement of log-latency; without any latency yet, all are alike."""
         logs = np.log([trial.cost for trial in tried if trial.latency])
         if not len(logs):
             return np.ones(across.shape[1])
-        mean, deviation = Surrogate.fit(among[:, ran][:, :, ran], logs).predict(across[:, :, ran])
+        given_up = np.array([trial.latency.at_least for trial in tried if trial.latency])
+        process = Surrogate.fit_bounded(among[:, ran][:, :, ran], logs, given_up)
+        mean, deviation = process.predict(across[:, :, ran])
         best = math.log(self._heard.best_cost) if math.isfinite(self._heard.best_cost) else float(logs.max())
         return expected_gain(mean, deviation, best)
-
-    def _chance(self, tried: Sequence[Trial], ran: np.ndarray, among: np.ndarray, across: np.ndarray) -> np.ndarray:
-        """Return the probability that a candidate runs, and that it meets the constraint."""
-        chance = np.ones(across.shape[1])
-        if not ran.all():
-            mean, deviation = Surrogate.fit(among, np.where(ran, 1.0, 0.0)).predict(across)
-            chance = chance * at_most((mean - 0.5) / deviation)
-        judged = np.array([trial.quality is not None for trial in tried])
-        missed = np.array([trial.quality.shortfall(self._tolerance) for trial in tried if trial.quality])
-        if len(missed) and (missed > 0).any():
-            bound = 3 * float(np.median(np.abs(missed))) or 1.0
-            missed = np.clip(missed, -bound, bound)
-            mean, deviation = Surrogate.fit(among[:, judged][:, :, judged], missed).predict(across[:, :, judged])
-            chance = chance * at_most(-mean / deviation)
-        return chance
 
     def _unlike(self, left: np.ndarray, right: np.ndarray) -> int:
         """Return which candidate is least like anything tried; of those that tie, any."""

@@ -29,6 +29,7 @@ MIXTURES = (  # how much is explained by single choices, by pairs, by all togeth
 )
 NOISES = (1e-2, 5e-2, 2e-1)  # share of the variance
 LEAST = 1e-3  # spread of values; what scatters less is all the same
+FAR = 4.0  # deviations below a bound, at which hardly more than the bound itself is to be expected
 DECAY = 1.5  # knobs that differ until two recipes as a whole are alike by 1/e
 
 
@@ -92,6 +93,21 @@ class Surrogate:
         _, mixture, inverse, weights = max(fits, key=lambda fit: fit[0])
         return cls(mixture, inverse, weights, mean, spread)
 
+    @classmethod
+    def fit_bounded(cls, features: np.ndarray, values: np.ndarray, bounded: np.ndarray) -> Surrogate:
+        """Return the likeliest process where some values are only known to be at least so large.
+
+        In the place of each bound comes what is to be expected beyond it, by the others. bounded: (n,), of bool.
+        Source: Hutter, Hoos & Leyton-Brown 2013, arXiv:1310.1947, with the mean in the place of draws.
+        """
+        free = ~bounded
+        if free.all() or free.sum() < 2:
+            return cls.fit(features, values)
+        mean, deviation = cls.fit(features[:, free][:, :, free], values[free]).predict(features[:, bounded][:, :, free])
+        filled = values.copy()
+        filled[bounded] = _mean_beyond(values[bounded], mean, deviation)
+        return cls.fit(features, filled)
+
     def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the expectation and the standard deviation. features: (3, m, n), of candidates with what was tried."""
         shared = np.tensordot(self.mixture, features, 1)
@@ -119,6 +135,14 @@ def expected_gain(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.nd
     """Return the expected improvement over `best`, where less is better. Source: Jones, Schonlau & Welch 1998."""
     z = (best - mean) / deviation
     return np.asarray(deviation * (z * at_most(z) + np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi)))
+
+
+def _mean_beyond(bound: np.ndarray, mean: np.ndarray, deviation: np.ndarray) -> np.ndarray:
+    """Return the expectation of a normal that is known to be at least the bound."""
+    z = (bound - mean) / deviation
+    beyond = np.maximum(at_most(-z), 1e-12)
+    hazard = np.exp(-(z**2) / 2) / np.sqrt(2 * np.pi) / beyond
+    return np.where(z > FAR, bound, np.maximum(bound, mean + deviation * hazard))
 
 
 def at_most(z: np.ndarray) -> np.ndarray:

@@ -45,6 +45,7 @@ class TableEvaluator:
             outcome="ok" if ran else _outcome(row),
             detail="" if ran else f"The table says {row.outcome!r}.",
             latency=Latency(samples_ms=(row.objective * self._factor(),)) if row.objective is not None else None,
+            peak_memory_bytes=row.peak_bytes,
             quality=self._quality(row) if ran and self._table.limits else None,
             started_at="",
             duration_s=row.cost,

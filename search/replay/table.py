@@ -29,7 +29,8 @@ class Row:
     """What a table says of a recipe.
 
     objective: in the table's own unit, None where it did not run. judged: a cell for each constraint. cost: of trying
-    it, in the table's own unit. outcome: what is said in the place of the objective, empty where it ran.
+    it, in the table's own unit. outcome: what is said in the place of the objective, empty where it ran. peak_bytes:
+    of memory, where that is known.
     """
 
     recipe: Recipe
@@ -37,6 +38,7 @@ class Row:
     judged: tuple[str, ...]
     cost: float
     outcome: str = ""
+    peak_bytes: int | None = None
 
     def violation(self, limits: Sequence[Limit], factor: float = 1.0) -> float:
         """Return by how much the worst constraint is missed, as a share of its limit; 0 or less means that none is."""
