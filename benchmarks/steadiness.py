@@ -66,15 +66,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", type=Path)
     parser.add_argument("--steps", type=int, default=20)
+    parser.add_argument("--size", type=int, default=128, help="pixels a side: few are for a machine that is shared")
     parser.add_argument("--budget", default="300s")
     parser.add_argument("--alone", type=int, default=3, help="tunings without a busy process of ours")
     parser.add_argument("--beside", type=int, default=5, help="tunings beside one")
     asked = parser.parse_args()
     runs = []
     for busy_beside in (*[0] * asked.alone, *[1] * asked.beside):
-        runs.append(tuned(busy_beside, asked.steps, asked.budget))
+        runs.append(tuned(busy_beside, asked))
         print(runs[-1], flush=True)
-    found = compared([recipe for run in runs if (recipe := run.recipe)], asked.steps)
+    found = compared([recipe for run in runs if (recipe := run.recipe)], asked)
     rows = [row(number, run, found) for number, run in enumerate(runs, 1)]
     with asked.table.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
@@ -84,9 +85,10 @@ def main() -> None:
     sys.exit(any(each[-1] in {"differs", "no plan"} for each in rows))
 
 
-def tuned(busy_beside: int, steps: int, budget: str) -> Tuned:
+def tuned(busy_beside: int, asked: argparse.Namespace) -> Tuned:
     """Tune in a home of its own, and say what came of it."""
-    command = [sys.executable, "-c", CLI, "--model", "shapes", "--steps", str(steps), "--budget", budget, "--json"]
+    how = ["--steps", str(asked.steps), "--size", str(asked.size), "--budget", asked.budget, "--json"]
+    command = [sys.executable, "-c", CLI, "--model", "shapes", *how]
     with tempfile.TemporaryDirectory() as home:
         busy = [subprocess.Popen([sys.executable, "-c", BUSY]) for _ in range(busy_beside)]
         try:
@@ -103,10 +105,12 @@ def tuned(busy_beside: int, steps: int, budget: str) -> Tuned:
     return Tuned(busy_beside, round(os.getloadavg()[0], 2), trials, events[-1]["plan"], events[-1]["reason"])
 
 
-def compared(recipes: Sequence[Recipe], steps: int) -> dict[Recipe, tuple[float, float, float]]:
+def compared(recipes: Sequence[Recipe], asked: argparse.Namespace) -> dict[Recipe, tuple[float, float, float]]:
     """Return how many times as fast as the first each recipe is, from calls in turns."""
     distinct = list(dict.fromkeys(recipes))
-    task, _ = task_of(Request(model="shapes", steps=steps), probe())
+    if not distinct:
+        return {}
+    task, _ = task_of(Request(model="shapes", steps=asked.steps, width=asked.size, height=asked.size), probe())
     found = {distinct[0]: (1.0, 1.0, 1.0)}
     with IsolatedEvaluator(task, task.modules) as evaluator:
         evaluator.baseline = distinct[0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..probes.load import FOREIGN_SHARE, HELD_BACK_SHARE, STALLED_SHARE, STOLEN_SHARE, together
+from ..probes.load import HELD_BACK_SHARE, STALLED_SHARE, STOLEN_SHARE, together
 from ..search.measured import Latency
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ def _said(sign: _Sign, told: Sequence[Load], raced: Sequence[Load]) -> str:
 _Sign = tuple["Callable[[Load], bool]", "Callable[[Load], str]"]
 _SIGNS: tuple[_Sign, ...] = (
     (
-        lambda load: load.foreign_cores > FOREIGN_SHARE * load.cores,
+        lambda load: load.is_shared,
         lambda load: f"Others kept {load.foreign_cores:.1f} of {load.cores} cores busy",
     ),
     (

@@ -46,15 +46,9 @@ class Load(Value):
     throttled: bool = False
 
     @property
-    def disturbs(self) -> bool:
-        """Whether a measurement beside this says less than one alone."""
-        return (
-            self.foreign_cores > FOREIGN_SHARE * self.cores
-            or self.stolen_cores > STOLEN_SHARE * self.cores
-            or self.stalled > STALLED_SHARE
-            or self.held_back > HELD_BACK_SHARE
-            or self.throttled
-        )
+    def is_shared(self) -> bool:
+        """Whether other processes kept more of the cores busy than a system's own services do."""
+        return self.foreign_cores > FOREIGN_SHARE * self.cores
 
 
 @dataclass(frozen=True)

@@ -132,7 +132,9 @@ class Tale:
 
     def _trial(self, trial: Trial) -> str:
         latency = said_ms(trial.median_ms) if trial.latency else "-"
-        return f"{trial.number + 1:3d}  {latency:>8}  {verdict(trial, self.tolerance):<14}  {trial.recipe}"
+        load = trial.load
+        beside = f", beside others on {load.foreign_cores:.1f} cores" if load and load.is_shared else ""
+        return f"{trial.number + 1:3d}  {latency:>8}  {verdict(trial, self.tolerance):<14}  {trial.recipe}{beside}"
 
 
 def verdict(trial: Trial, tolerance: float) -> str:

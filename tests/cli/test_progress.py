@@ -15,6 +15,7 @@ import pytest
 
 from autotune.planner.cli.progress import SCHEMA_VERSION, Tale, reporter, say_done, verdict
 from autotune.planner.tune import Racing
+from autotune.probes.load import Load
 from autotune.search.measured import Trial
 from autotune.search.plan import Plan
 
@@ -88,6 +89,11 @@ def test_each_trial_is_one_line_with_its_verdict(tale: Tale) -> None:
         "  3         -  out of memory   compile=[/red] [bold]x :smile: \\[",
         "  4    100 ms  quality missed  precision=bf16",
     ]
+
+
+def test_a_trial_beside_others_says_so(tale: Tale) -> None:
+    [line] = tale.tell(trial_of(2, BF16, 900).model_copy(update={"load": Load(cores=2, foreign_cores=1.04)}))
+    assert line.endswith("precision=bf16, beside others on 1.0 cores")
 
 
 def test_verdicts() -> None:

@@ -38,7 +38,6 @@ def test_others_are_said() -> None:
 
 def test_every_other_disturbance_has_its_sentence() -> None:
     worst = Load(cores=2, stolen_cores=0.5, stalled=0.3, held_back=0.4, throttled=True)
-    assert worst.disturbs
     assert [said.partition(" during")[0] for said in doubts([trial(worst)])] == [
         "The host took 0.5 of 2 cores away",
         "The container's CPU quota was used up 40 % of the time",

@@ -57,7 +57,7 @@ def test_the_rest_is_read_too(tmp_path: Path) -> None:
 def test_a_system_that_tells_nothing_is_quiet(tmp_path: Path) -> None:
     found = glance(tmp_path, cores=CORES)
     assert between(found, replace(found, at_s=found.at_s + 1)) == Load(cores=2)
-    assert not Load(cores=2).disturbs
+    assert not Load(cores=2).is_shared
 
 
 def test_what_lies_between_two_readings() -> None:
@@ -65,7 +65,7 @@ def test_what_lies_between_two_readings() -> None:
     after = Glance(at_s=104, cores=2, busy_s=57, own_s=14, stolen_s=3, stalled_s=1, held_back_s=2, throttles=5)
     load = between(before, after)
     assert load == Load(cores=2, foreign_cores=0.75, stolen_cores=0.5, stalled=0.25, held_back=0.5, throttled=True)
-    assert load.disturbs
+    assert load.is_shared
     assert together([load, Load(cores=2)]).foreign_cores == pytest.approx(0.375)
 
 

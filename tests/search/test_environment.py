@@ -78,3 +78,13 @@ def test_a_library_that_was_not_found_is_asked_for_by_name() -> None:
     both = Recipe(turned={"allocator": "jemalloc", "huge_pages": True})
     assert environment(both, bare) == {"LD_PRELOAD": "libjemalloc.so.2", "THP_MEM_ALLOC_ENABLE": "1"}
     assert environment(Recipe(turned={"precision": "bf16"}), bare) == {}
+
+
+def test_threads_of_trials_sleep_while_they_wait_unless_the_user_says_how(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"):
+        monkeypatch.delenv(name, raising=False)
+    assert trial_environment()["OMP_WAIT_POLICY"] == "PASSIVE"
+    monkeypatch.setenv("GOMP_SPINCOUNT", "1000")
+    assert "OMP_WAIT_POLICY" not in trial_environment()
+    monkeypatch.setenv("OMP_WAIT_POLICY", "ACTIVE")
+    assert trial_environment()["OMP_WAIT_POLICY"] == "ACTIVE"
