@@ -145,7 +145,13 @@ def test_every_model_of_the_catalogue_ships_what_it_takes() -> None:
 @pytest.mark.slow
 def test_what_ships_is_what_a_rehearsal_finds() -> None:
     model = find_model("sd15", "none")
-    assert rehearsed(model.card, model.workload) == shipped_demands(model.card)
+    found, shipped = rehearsed(model.card, model.workload), shipped_demands(model.card)
+    assert [(each.component, each.precision) for each in found] == [
+        (each.component, each.precision) for each in shipped
+    ]
+    for one, other in zip(found, shipped, strict=True):  # another processor solves for the terms with other roundings
+        assert one.live == pytest.approx(other.live, rel=1e-4)
+        assert one.scratch == pytest.approx(other.scratch, rel=1e-4)
 
 
 def test_a_model_that_is_not_made_of_what_ships_has_none(tmp_path: Path) -> None:
