@@ -1,4 +1,4 @@
-"""How often the last round is wrong about latency: the real race, on clocks whose truth is known.
+"""How often the last round is wrong about latency: the real race on made-up clocks, as `verdicts.py latency`.
 
 Each run races a candidate against the baseline, call by call in simulated time. Two that are equally fast are to be
 called different in at most 5 % of the runs; one that is 5 % faster is to be found in at least 95 % at a noise of 3 %;
@@ -162,7 +162,3 @@ def _winners_curse(runs: int, generator: np.random.Generator) -> None:
             f"scatter {scatter:4.0%}: looks {statistics.fmean(tried):.3f} times as fast when it is tried, "
             f"{statistics.fmean(last):.3f} times in the last round; made a plan in {won / runs:.1%}"
         )
-
-
-if __name__ == "__main__":
-    latency(1000)

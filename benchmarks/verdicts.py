@@ -1,9 +1,9 @@
 """How often the verdicts are wrong: the real decision code on noise whose truth is known.
 
-    python benchmarks/verdicts.py quality [--runs 1000]
+    python benchmarks/verdicts.py latency|quality [--runs 1000]
 
-Every run draws paired score differences from a made-up truth and lets `search/verdict.py` decide, look by look. A plan
-is accepted where the images that the search made say so, and again where all prompts have been drawn, as a tuning with
+What `latency` does is said in `latency_verdicts.py`. In `quality` every run draws paired score differences from a
+made-up truth and lets `search/verdict.py` decide, look by look. A plan is accepted where the images that the search made say so, and again where all prompts have been drawn, as a tuning with
 time left does it. `error` is how often a recipe whose true drop is just what is tolerated was accepted; at most 5 %
 are asked for. With `no drop`, `accepted` is to be 90 % or more.
 """
@@ -15,6 +15,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
+from latency_verdicts import latency
 
 from autotune.search.verdict import Scores, judged, until_clear
 
@@ -111,10 +112,10 @@ def quality(runs: int) -> None:
 def main() -> None:
     """Simulate."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("what", choices=("quality",))
+    parser.add_argument("what", choices=("latency", "quality"))
     parser.add_argument("--runs", type=int, default=1000, help="how many runs of each kind")
     options = parser.parse_args()
-    quality(options.runs)
+    {"latency": latency, "quality": quality}[options.what](options.runs)
 
 
 if __name__ == "__main__":
