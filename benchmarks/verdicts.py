@@ -3,9 +3,10 @@
     python benchmarks/verdicts.py latency|quality [--runs 1000]
 
 What `latency` does is said in `latency_verdicts.py`. In `quality` every run draws paired score differences from a
-made-up truth and lets `search/verdict.py` decide, look by look. A plan is accepted where the images that the search made say so, and again where all prompts have been drawn, as a tuning with
-time left does it. `error` is how often a recipe whose true drop is just what is tolerated was accepted; at most 5 %
-are asked for. With `no drop`, `accepted` is to be 90 % or more.
+made-up truth and lets `search/verdict.py` decide, look by look. A plan is accepted where the images of the search
+say so, and again where all prompts have been drawn, as a tuning with time left does it. `error` is how often a recipe
+whose true drop is just what is tolerated was accepted; at most 5 % are asked for. With `no drop`, `accepted` is to be
+90 % or more.
 """
 
 from __future__ import annotations
