@@ -209,12 +209,19 @@ def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
     return task, request.budget_s or model.budget_s
 
 
-def tune(request: Request | str, on_event: Callable[[Event], None] = lambda _: None) -> Result:
+def tune(
+    request: Request | str,
+    on_event: Callable[[Event], None] = lambda _: None,
+    *,
+    machine: Machine | None = None,
+) -> Result:
     """Return the best plans for a request, or for a model's name, from the store if it has been answered before.
 
     Every finished trial is on disk before `on_event` hears of it. Ctrl-C (KeyboardInterrupt) ends the search,
     not the function: what was found so far is concluded and kept, and the run can be resumed. Raises as `task_of` does,
     and ModelError where the model's weights are not here.
+
+    machine: what this one is taken for, where it is not to be asked.
     """
     request = Request(model=request) if isinstance(request, str) else request
     if request.weights == "hub":
@@ -222,7 +229,7 @@ def tune(request: Request | str, on_event: Callable[[Event], None] = lambda _: N
     if request.weights != "random":
         have_unpacked(request.model, lambda done, total: on_event(Unpacking(request.model, done, total)))
     started = time.monotonic()
-    task, budget_s = task_of(request, probe())
+    task, budget_s = task_of(request, machine or probe())
     require_weights(task.card, task.machine)
     with the_only_tuner(), Store.open() as store:
         foresight = Foresight(task, experience_of(store, task.machine, task.card, task.workload).lessons)

@@ -45,6 +45,14 @@ class Machine(Value):
         """A short stable key of the lasting part."""
         return key_of(self.lasting())
 
+    @property
+    def kind(self) -> str:
+        """A short stable key of all that machines of one make share: not which specimens the GPUs are."""
+        content = self.lasting()
+        for accelerator in content["accelerators"]:
+            del accelerator["uuid_hash"]
+        return key_of(content)
+
 
 def read_machine(file: Path) -> Machine:
     """Return a machine that `autotune probe --json` described, on this computer or another. Raises UsageError."""

@@ -171,6 +171,21 @@ class Store:
                 return run
         return found if found.state == "finished" else found.model_copy(update={"state": "resumed"})
 
+    def adopt_run(self, run: Run, machine: Machine) -> None:
+        """Take over a run that another store has begun, with those of its trials that are not here, as unfinished.
+
+        What is here already stays as it is. So a run can go on elsewhere, and be kept in two places.
+        """
+        with self._writing() as db:
+            _replace(db, "machines", machine_row(machine), "fingerprint")
+            if not self._values(Run, "SELECT * FROM runs WHERE +id = ?", run.id):
+                adopted = run.model_copy(update={"state": "unfinished", "trials": ()})
+                db.table("runs").insert(run_row(adopted))
+            here = {trial.recipe.key for trial in self.trials(run.id)}
+            for trial in run.trials:
+                if trial.recipe.key not in here:
+                    db.table("trials").insert(trial_row(run.id, trial))
+
     def keep_trial(self, run_id: str, trial: Trial) -> None:
         """Keep a trial of an unfinished run: when this returns, it is on the disk.
 
@@ -245,6 +260,13 @@ class Store:
     def plans_of(self, run_id: str) -> tuple[Plan, ...]:
         """Return the plans of a run, in the order in which they were kept; provisional ones too."""
         return tuple(self._values(Plan, "SELECT * FROM plans WHERE +run_id = ? ORDER BY kept", run_id))
+
+    def run(self, run_id: str) -> Run:
+        """Return a run with its trials. Raises StoreError where there is none of this name."""
+        found = self._values(Run, "SELECT * FROM runs WHERE +id = ?", run_id)
+        if not found:
+            raise StoreError(f"There is no run {run_id} in {self.path}, or its row is damaged.")
+        return self._with_trials(found[0])
 
     def runs(self, model: str | None = None) -> tuple[Run, ...]:
         """Return the runs, of one model or of all, with their trials; the newest first."""

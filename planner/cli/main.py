@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from ...errors import AutotuneError, UsageError
-from . import asking, doctor, looking, recorded
+from . import asking, doctor, lab, looking, recorded
 from .options import (
     Batch,
     Budget,
@@ -225,6 +225,7 @@ OTHERS = (
     *(asking.plan, asking.estimate, asking.explain, asking.show, asking.probe),
     *(recorded.replay, recorded.export_trials, doctor.doctor),
     *(looking.report, looking.dashboard, looking.spot),
+    lab.sweep,
 )
 for command in OTHERS:
     app.command()(command)

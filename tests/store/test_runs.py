@@ -254,3 +254,21 @@ def test_a_closed_store_says_so(tmp_path: Path) -> None:
         store.begin_run(SCOPE, MACHINE, fresh=False)
     with pytest.raises(sqlite3.ProgrammingError):  # a mistake in our code, not one of the file's
         store.runs()
+
+
+def test_a_run_goes_on_in_another_store_and_is_kept_in_both(tmp_path: Path) -> None:
+    with Store.open(tmp_path / "one.db") as one, Store.open(tmp_path / "other.db") as other:
+        run = one.begin_run(SCOPE, MACHINE, fresh=False)
+        one.keep_trial(run.id, trial(0))
+        one.keep_trial(run.id, trial(1))
+        for _ in range(2):  # what is here stays as it is
+            other.adopt_run(one.run(run.id), MACHINE)
+        again = other.begin_run(SCOPE, MACHINE, fresh=False)
+        assert (again.id, again.state, again.trials) == (run.id, "resumed", (trial(0), trial(1)))
+        other.keep_trial(run.id, trial(2))
+        other.finish_run(run.id, "budget used up", [plan(2, run.id)], finished=True)
+        one.adopt_run(other.run(run.id), MACHINE)
+        assert one.trials(run.id) == (trial(0), trial(1), trial(2))
+        assert one.run(run.id).state == "unfinished", "that it is finished is for whoever hears of its plans"
+        with pytest.raises(StoreError, match="There is no run nobody"):
+            one.run("nobody")

@@ -1,0 +1,85 @@
+"""The command for labs: a sweep over the machines of a Ray cluster, and its report."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ...errors import UsageError
+
+
+def sweep(
+    what: Annotated[
+        list[str], typer.Argument(metavar="LAB.TOML | report [NAME]", help="What to sweep, or which sweep to report.")
+    ],
+    address: Annotated[
+        str, typer.Option(help="The Ray cluster: auto, HOST:PORT or ray://HOST:PORT; local starts one here.")
+    ] = "local",
+    output: Annotated[
+        Path | None,
+        typer.Option("-o", "--output", help="With report: .html, .md, .csv or .json [default: Markdown, printed]."),
+    ] = None,
+    *,
+    fresh: Annotated[bool, typer.Option("--fresh", help="Measure all again, though it was swept before.")] = False,
+) -> None:
+    """Tune every model of a matrix on every kind of machine of a lab; the same command goes on after a stop."""
+    if what[0] == "report" and len(what) <= 2:
+        _report(what[1] if len(what) == 2 else "", output)
+        return
+    if len(what) != 1 or output:
+        msg = "One lab is swept at a time: `autotune sweep lab.toml`; -o belongs to `autotune sweep report`."
+        raise UsageError(msg)
+    raise typer.Exit(_sweep(Path(what[0]), address, fresh=fresh))
+
+
+def _sweep(file: Path, address: str, *, fresh: bool) -> int:
+    from ...store.store import Store
+    from ..lab.engine import RayEngine
+    from ..lab.places import journal_of, store_file
+    from ..lab.sweep import Sweep
+    from ..lab.wanted import read_lab
+
+    lab = read_lab(file)
+    with RayEngine(address) as engine:
+        from ..lab.machines import refuse_missing
+
+        refuse_missing(engine.nodes(), lab.machine)
+        journal, again = journal_of(lab, fresh=fresh)
+        if journal.ended:
+            typer.echo("This was swept to its end: see `autotune sweep report`, or measure all again with --fresh.")
+            return 0
+        with Store.open(store_file()) as store:
+            ended = Sweep(journal, store, engine, lambda said: typer.echo(said, err=True)).run(again=again)
+    typer.echo("`autotune sweep report` has the result." if ended else "Jobs are left: the same command goes on.")
+    return 0 if ended else 3
+
+
+def _report(name: str, output: Path | None) -> None:
+    from ...store.store import Store
+    from ..lab.places import store_file
+    from ..lab.result import newest, table, told
+    from ..pages.render import STATIC, render
+
+    found = newest(name)
+    with Store.read(store_file()) as store:
+        result = told(found[0], store, found[1] if len(found) > 1 else None)
+    form = output.suffix.lower() if output else ".md"
+    if form == ".html":
+        text = render("sweep.html", told=result, style=(STATIC / "style.css").read_text(encoding="utf-8"))
+    elif form in {".md", ".csv", ".json"}:
+        forms = {".csv": lambda: table(result.rows), ".json": lambda: result.model_dump_json(indent=2)}
+        text = forms.get(form, lambda: render("sweep.md", told=result))()
+    else:
+        msg = f"The report of a sweep is .html, .md, .csv or .json, and {output} is none of them."
+        raise UsageError(msg)
+    if output is None:
+        typer.echo(text.rstrip("\n"))
+        return
+    try:
+        output.write_text(text, encoding="utf-8")
+    except OSError as error:
+        msg = f"{output} cannot be written: {error.strerror}."
+        raise UsageError(msg) from error
+    typer.echo(f"{result.headline}\nWritten to {output}.")

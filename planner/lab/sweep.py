@@ -1,0 +1,257 @@
+"""A sweep: jobs go to machines as these are free, and what they find is kept here as it comes in."""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from ...probes.machine import Machine
+from ...search.front import front
+from ...search.measured import Trial
+from ...search.plan import Plan
+from ...search.recipe import UNMODIFIED, Recipe
+from ...store.run import Run, now
+from .job import Order
+from .journal import Entry, Journal
+from .machines import Seen, chosen, likeness, refuse_missing
+from .matrix import Cell, cells
+from .schedule import Job, Schedule
+
+if TYPE_CHECKING:
+    from ...store.store import Store
+    from .engine import Engine, Heard
+
+JOB = "autotune.planner.lab.job"
+AGAIN_S = 10.0  # between looks for machines that have joined, or are back
+CARRIED = 4  # recipes of a like machine that a job begins with
+BUSY = "BusyError"
+OVER = frozenset({"finished", "given up"})
+
+
+@dataclass
+class _Doing:
+    """A job on its machine."""
+
+    cell: Cell
+    job: Job
+    seen: Seen
+    started_s: float
+    run: str = ""
+    carried: tuple[Recipe, ...] = ()
+    like: str = ""
+
+
+@dataclass
+class Sweep:
+    """One sitting of a sweep; the same command has another where this one was cut off.
+
+    module: what is run on machines; tell: hears in sentences how it goes.
+    """
+
+    journal: Journal
+    store: Store
+    engine: Engine
+    tell: Callable[[str], None] = lambda _: None
+    module: str = JOB
+    _machines: dict[str, Seen] = field(default_factory=dict)
+    _doing: dict[str, _Doing] = field(default_factory=dict)
+    _cells: dict[str, Cell] = field(default_factory=dict)
+    _looked_s: float = 0.0
+    _known: set[str] = field(default_factory=set)
+
+    def run(self, *, again: bool = False) -> bool:
+        """Do what is left to be done, and return whether the sweep has ended; else the same command goes on.
+
+        again: an earlier sitting was cut off. Raises UnfitError where a machine is wanted that is not there.
+        """
+        lab = self.journal.opening.lab
+        refuse_missing(self.engine.nodes(), lab.machine)
+        self._schedule = Schedule(total_s=lab.total_s, retries=lab.retries)
+        self._schedule.spent_s = sum(entry.took_s for entry in self.journal.entries)
+        if again:
+            self._say(Entry(at=now(), note="the sweep goes on"))
+        self._look()
+        while self._hand_out():
+            for heard in self.engine.hear(1.0):
+                self._take_in(heard)
+            if time.monotonic() - self._looked_s > AGAIN_S:
+                self._look()
+        return self._conclude()
+
+    def _look(self) -> None:
+        """Take in the machines that are new here, and the jobs that they bring."""
+        self._looked_s = time.monotonic()
+        lab = self.journal.opening.lab
+        nodes = self.engine.nodes()
+        self._known &= {node.id for node in nodes}
+        new = [node for node in nodes if node.id not in self._known]
+        if not new:
+            return
+        seen, left_out = self.engine.look(new)
+        for sentence in left_out.values():
+            self._say(Entry(at=now(), note=sentence))
+        self._known |= {node.id for node in new}
+        if not self._machines:
+            meant = [each for each, _ in chosen(seen, lab.machine).values()]
+        else:
+            kinds = {each.kind for each in self._machines.values()} | {cell.kind for cell in self._cells.values()}
+            meant = [each for each in seen if each.kind in kinds]
+        self._machines |= {each.node.id: each for each in meant}
+        priced = {each.node.id: wanted.price_per_hour for each, wanted in self._entries()}
+        for each in meant:
+            self.journal.seen(each, priced.get(each.node.id))
+            self.tell(f"{each.node.name} is {each.says}.")
+        self._add_jobs()
+
+    def _add_jobs(self) -> None:
+        """Have each cell of all kinds that took part done, unless it is; one whose machine is gone waits for it."""
+        lab = self.journal.opening.lab
+        over = {job for job, entry in self.journal.jobs.items() if entry.state in OVER}
+        priority = {each.kind: machines.priority for each, machines in self._entries()}
+        for cell in cells(lab, self.journal.kinds):
+            if cell.key not in self._cells:
+                self._cells[cell.key] = cell
+                if cell.key not in over:
+                    rank = cell.model.priority + cell.workload.priority + priority.get(cell.kind, 0)
+                    self._schedule.add([Job(cell.key, cell.kind, cell.expected_s(lab), rank)])
+
+    def _entries(self) -> list[Any]:
+        return list(chosen(list(self._machines.values()), self.journal.opening.lab.machine).values())
+
+    def _hand_out(self) -> bool:
+        """Give free machines work, and return whether any work is going on or will be."""
+        now_s = time.monotonic()
+        for node, seen in self._machines.items():
+            if node not in self._doing and (job := self._schedule.take(seen.kind, now_s)):
+                self._begin(seen, job)
+        kinds = {seen.kind for seen in self._machines.values()}
+        return bool(self._doing) or any(self._schedule.waits_for(kind) for kind in kinds)
+
+    def _begin(self, seen: Seen, job: Job) -> None:
+        cell = self._cells[job.key]
+        earlier = self._earlier_run(job.key, seen.machine)
+        carried, like = ((), "") if earlier else self._from_like_machine(cell, seen)
+        lab, opening = self.journal.opening.lab, self.journal.opening
+        spent_s = sum(trial.duration_s for trial in earlier.trials) if earlier else 0.0
+        request = cell.request(lab, spent_s) | {"fresh": opening.fresh and earlier is None}
+        order = Order(request=request, run=earlier, machine=seen.machine if earlier else None, first=carried)
+        doing = _Doing(cell, job, seen, time.monotonic(), earlier.id if earlier else "", carried, like)
+        self._doing[seen.node.id] = doing
+        again = f"goes on after {len(earlier.trials)} trials" if earlier else "begins"
+        self._note(doing, "begun", f"{again}{f', with {len(carried)} recipes of {like} first' if carried else ''}")
+        self.engine.start(seen.node.id, self.module, order.model_dump_json())
+
+    def _earlier_run(self, job: str, machine: Machine) -> Run | None:
+        """Return what an earlier try of a job left, if it was on this machine or one that is no different."""
+        ids = [entry.run for entry in self.journal.of(job) if entry.run]
+        if not ids:
+            return None
+        runs = {run.id: run for run in self.store.runs()}
+        alike = [runs[name] for name in ids if name in runs and runs[name].scope.machine == machine.fingerprint]
+        return alike[-1] if alike else None
+
+    def _from_like_machine(self, cell: Cell, seen: Seen) -> tuple[tuple[Recipe, ...], str]:
+        """Return the front of the same model on the machine that is likest, fastest first, and that machine's name."""
+        best: tuple[int, int, Run] | None = None
+        for number, run in enumerate(self.store.runs()):
+            machine = self.store.machine(run.scope.machine)
+            if machine and machine.kind != seen.machine.kind and self._is_of(run, cell) and run.trials:
+                rank = (likeness(machine, seen.machine), -number, run)
+                best = rank if best is None or rank[:2] > best[:2] else best
+        if best is None:
+            return (), ""
+        run = best[-1]
+        machine = self.store.machine(run.scope.machine)
+        ranked = sorted(front(run.trials, run.scope.tolerance), key=lambda trial: trial.cost)
+        recipes = tuple(trial.recipe for trial in ranked if trial.recipe != UNMODIFIED)[:CARRIED]
+        return recipes, machine.cpu.model_name if machine and recipes else ""
+
+    def _is_of(self, run: Run, cell: Cell) -> bool:
+        return any(
+            entry.run == run.id and entry.job.startswith(f"{cell.model.name}, ") for entry in self.journal.entries
+        )
+
+    def _take_in(self, heard: Heard) -> None:
+        doing = self._doing[heard.node]
+        for line in heard.lines:
+            if self._hear(doing, json.loads(line)):
+                del self._doing[heard.node]
+                return
+        if heard.lost or heard.ended:
+            if heard.lost:
+                del self._machines[heard.node]
+                self._known.discard(heard.node)
+                self._looked_s = -math.inf  # it may be back already
+            del self._doing[heard.node]
+            self._fail(doing, heard.lost or "process lost", "the process of the job ended without a word")
+
+    def _hear(self, doing: _Doing, said: dict[str, Any]) -> bool:
+        """Keep what a job says, and return whether that was its last word."""
+        if "prepared" in said:
+            run = Run.model_validate_json(json.dumps(said["prepared"]["run"]))
+            machine = Machine.model_validate_json(json.dumps(said["prepared"]["machine"]))
+            self.store.adopt_run(run, machine)
+            doing.run = run.id
+            self._note(doing, "begun", f"has {len(run.trials)} trials")
+        elif "trial" in said:
+            trial = Trial.model_validate_json(json.dumps(said["trial"]))
+            self.store.keep_trial(doing.run, trial)
+            self.tell(
+                f"{doing.seen.node.name}: {doing.cell.title}: trial {trial.number} {trial.outcome}: {trial.recipe}"
+            )
+        elif "ended" in said:
+            self._end(doing, said["ended"])
+            return True
+        elif "refused" in said:
+            cause = "machine busy" if said["refused"]["kind"] == BUSY else said["refused"]["kind"]
+            self._fail(doing, cause, said["refused"]["sentence"])
+            return True
+        return False
+
+    def _end(self, doing: _Doing, said: dict[str, Any]) -> None:
+        plans = [Plan.model_validate_json(json.dumps(plan)) for plan in said["plans"]]
+        if self.store.run(doing.run).state != "finished":
+            self.store.finish_run(doing.run, said["reason"], plans, finished=said["finished"])
+        self._schedule.done(doing.job, time.monotonic() - doing.started_s)
+        best = f"{plans[0].speedup:.2f} times as fast with {plans[0].recipe}" if plans else "no plan"
+        self._note(doing, "finished", f"{best}; {said['reason']}")
+
+    def _fail(self, doing: _Doing, cause: str, sentence: str) -> None:
+        took_s = time.monotonic() - doing.started_s
+        again = self._schedule.failed(doing.job, cause, took_s, time.monotonic())
+        self._note(doing, "failed" if again or cause == "machine lost" else "given up", f"{cause}: {sentence}")
+
+    def _note(self, doing: _Doing, state: Any, note: str) -> None:
+        over = state != "begun"
+        self._say(
+            Entry(
+                at=now(),
+                job=doing.job.key,
+                state=state,
+                run=doing.run,
+                machine=doing.seen.node.name,
+                note=note,
+                took_s=time.monotonic() - doing.started_s if over else 0.0,
+                carried=tuple(recipe.key for recipe in doing.carried),
+                like=doing.like,
+            )
+        )
+
+    def _say(self, entry: Entry) -> None:
+        self.journal.note(entry)
+        where = f"{entry.machine}: " if entry.machine else ""
+        self.tell(f"{where}{entry.job + ': ' if entry.job else ''}{entry.note}")
+
+    def _conclude(self) -> bool:
+        """Say what the sweep came to; jobs that wait for a machine or for money are left."""
+        jobs = self.journal.jobs
+        left = [key for key in {*self._cells, *jobs} if key not in jobs or jobs[key].state not in OVER]
+        if left:
+            self._say(Entry(at=now(), note=f"{len(left)} jobs are left: the same command goes on"))
+            return False
+        self._say(Entry(at=now(), state="finished", note=f"all {len(jobs)} jobs have ended"))
+        return True
