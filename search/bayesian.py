@@ -25,7 +25,7 @@ PATIENCE = 15  # trials without progress; then it ends, unless much is still exp
 WORTHWHILE = 0.005  # an expected gain, as a share of the latency
 DRAWS = 30  # a trial, of recipes to look at from then on, in a space that is too large to go through
 KEPT = 300  # of those, the newest
-POOL = 1000  # recipes looked at before a trial
+POOL = 500  # recipes looked at before a trial
 THRIFT = 1.0  # the power of the predicted cost that an expected gain is divided by
 
 

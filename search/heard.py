@@ -50,6 +50,7 @@ class Heard:
         found = {frozenset([turn]) for turn in turns if self._only_failed(frozenset([turn]))}
         if trial.outcome != "out_of_memory":  # memory adds up over all choices: two say little about the others
             found |= {pair for pair in map(frozenset, combinations(turns, 2)) if self._only_failed(pair)}
+        found -= self._nogoods
         self._nogoods |= found
         return found
 

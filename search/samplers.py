@@ -13,7 +13,7 @@ from .space import COUNTABLE
 from .suggest import Suggestions
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     import optuna
 
@@ -39,6 +39,24 @@ class ListedSampler:
     def tell(self, trial: Trial) -> None:
         """Hear that a recipe was tried; nothing else is learnt of it."""
         self._told.add(trial.recipe.key)
+
+
+class Begun:
+    """A sampler that is asked once what is known from elsewhere was tried: a warm start for any of them."""
+
+    def __init__(self, first: Sequence[Recipe], sampler: Sampler, space: SearchSpace) -> None:
+        """Prepare. first: recipes, of which those that the space has not are left out."""
+        self._first = [recipe for recipe in first if recipe in space]
+        self._sampler = sampler
+
+    def ask(self) -> Recipe | None:
+        """Return the next recipe."""
+        return self._first[0] if self._first else self._sampler.ask()
+
+    def tell(self, trial: Trial) -> None:
+        """Take a trial into account."""
+        self._first = [recipe for recipe in self._first if recipe != trial.recipe]
+        self._sampler.tell(trial)
 
 
 class OptunaSampler:

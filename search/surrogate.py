@@ -28,6 +28,7 @@ MIXTURES = (  # how much is explained by single choices, by pairs, by all togeth
     (0.0, 0.0, 1.0),
 )
 NOISES = (1e-2, 5e-2, 2e-1)  # share of the variance
+CHOOSING = 100  # values, by as many of which at most a mixture is chosen
 LEAST = 1e-3  # spread of values; what scatters less is all the same
 FAR = 4.0  # deviations below a bound, at which hardly more than the bound itself is to be expected
 DECAY = 1.5  # knobs that differ until two recipes as a whole are alike by 1/e
@@ -79,7 +80,7 @@ class Surrogate:
     """A fitted process. Values are taken relative to their mean and spread, and given back in their own unit."""
 
     mixture: np.ndarray
-    inverse: np.ndarray
+    lower: np.ndarray
     weights: np.ndarray
     mean: float
     spread: float
@@ -89,9 +90,12 @@ class Surrogate:
         """Return the likeliest process. features: (3, n, n), of what was tried with itself; values: (n,)."""
         mean, spread = float(values.mean()), max(float(values.std()), LEAST)
         scaled = (values - mean) / spread
-        fits = [_fit(features, scaled, np.array(mixture), noise) for mixture in MIXTURES for noise in NOISES]
-        _, mixture, inverse, weights = max(fits, key=lambda fit: fit[0])
-        return cls(mixture, inverse, weights, mean, spread)
+        some = slice(None, None, 1 + (len(values) - 1) // CHOOSING)
+        part, few = features[:, some, some], scaled[some]
+        kinds = [(np.array(mixture), noise) for mixture in MIXTURES for noise in NOISES]
+        kind = max(kinds, key=lambda kind: _fit(part, few, *kind)[0])
+        _, mixture, lower, weights = _fit(features, scaled, *kind)
+        return cls(mixture, lower, weights, mean, spread)
 
     @classmethod
     def fit_bounded(cls, features: np.ndarray, values: np.ndarray, bounded: np.ndarray) -> Surrogate:
@@ -110,8 +114,11 @@ class Surrogate:
 
     def predict(self, features: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the expectation and the standard deviation. features: (3, m, n), of candidates with what was tried."""
+        from scipy.linalg import solve_triangular
+
         shared = np.tensordot(self.mixture, features, 1)
-        variance = self.mixture.sum() - np.einsum("mn,nk,mk->m", shared, self.inverse, shared, optimize=True)
+        explained = solve_triangular(self.lower, shared.T, lower=True, check_finite=False)
+        variance = self.mixture.sum() - np.einsum("nm,nm->m", explained, explained)
         deviation = np.sqrt(np.maximum(variance, 1e-9))
         return self.mean + self.spread * (shared @ self.weights), self.spread * deviation
 
@@ -119,16 +126,20 @@ class Surrogate:
 def _fit(
     features: np.ndarray, values: np.ndarray, mixture: np.ndarray, noise: float
 ) -> tuple[float, np.ndarray, np.ndarray, np.ndarray]:
-    """Return the log of the marginal likelihood, the scaled mixture, the inverse covariance, and that times the values.
+    """Return the log of the marginal likelihood, the scaled mixture, the covariance's lower factor, and the weights.
 
-    The scale is the likeliest one, which has a closed form.
+    The scale is the likeliest one, which has a closed form. Source: Rasmussen & Williams 2006, algorithm 2.1.
     """
+    from scipy.linalg import cho_solve
+
     count = len(values)
-    covariance = np.tensordot(mixture, features, 1) + noise * np.eye(count)
-    inverse = np.linalg.inv(covariance)
-    scale = max(float(values @ inverse @ values) / count, 1e-6)
-    likelihood = -0.5 * (count * np.log(scale) + float(np.linalg.slogdet(covariance)[1]))
-    return likelihood, mixture * scale, inverse / scale, inverse @ values
+    covariance = np.tensordot(mixture, features, 1)
+    covariance[np.diag_indices(count)] += noise
+    lower = np.linalg.cholesky(covariance)
+    weights = cho_solve((lower, True), values, check_finite=False)
+    scale = max(float(values @ weights) / count, 1e-6)
+    likelihood = -0.5 * count * np.log(scale) - float(np.log(np.diag(lower)).sum())
+    return likelihood, mixture * scale, lower * np.sqrt(scale), weights
 
 
 def expected_gain(mean: np.ndarray, deviation: np.ndarray, best: float) -> np.ndarray:

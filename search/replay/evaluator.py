@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, cast, get_args
 
 from ..evaluate import CutOffError
 from ..measured import Latency, Outcome, Quality, Trial
+from ..pace import STOP
 from ..study import study
 
 if TYPE_CHECKING:
@@ -22,19 +23,26 @@ TOLERANCE = 0.0  # a table's constraints are met or not
 class TableEvaluator:
     """Looks recipes up. noise_cv: by how much measurements scatter; budget: of cost, which no trial may go beyond.
 
-    Latencies of its trials are in the unit of the table's objective, durations in that of its cost.
+    gives_up: whether a trial ends, as in life, once it has taken 1.5 times the best so far: for tables in which a trial
+    costs the call that is timed, of which it then costs so much less. Latencies of its trials are in the unit of the
+    table's objective, durations in that of its cost.
     """
 
-    def __init__(self, table: Table, budget: float = math.inf, noise_cv: float = 0.0, seed: int = 0) -> None:
+    def __init__(
+        self, table: Table, budget: float = math.inf, noise_cv: float = 0.0, seed: int = 0, *, gives_up: bool = False
+    ) -> None:
         """Prepare."""
+        self._gives_up = gives_up
         self._table, self._left = table, budget
         self._sigma = math.sqrt(math.log1p(noise_cv**2))  # of a lognormal with this coefficient of variation
         self._random = random.Random(seed)
 
     def evaluate(self, number: int, recipe: Recipe, best: float, deadline: float) -> Trial:
         """Return what the table says of a recipe. Raises CutOffError where the budget does not reach for it."""
-        del best, deadline
+        del deadline
         row = self._table.rows[recipe.key]
+        if self._gives_up and row.objective is not None and row.objective > STOP * best:
+            return self._given_up(number, row, STOP * best)
         self._left -= row.cost
         if self._left < 0:
             raise CutOffError
@@ -49,6 +57,22 @@ class TableEvaluator:
             quality=self._quality(row) if ran and self._table.limits else None,
             started_at="",
             duration_s=row.cost,
+        )
+
+    def _given_up(self, number: int, row: Row, limit: float) -> Trial:
+        """Return a trial that ended at the limit."""
+        cost = row.cost * limit / (row.objective or limit)
+        self._left -= cost
+        if self._left < 0:
+            raise CutOffError
+        return Trial(
+            number=number,
+            recipe=row.recipe,
+            outcome="slow",
+            detail=f"It was given up after {limit:g}.",
+            latency=Latency(samples_ms=(limit,), at_least=True),
+            started_at="",
+            duration_s=cost,
         )
 
     def _factor(self) -> float:

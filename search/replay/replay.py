@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ...errors import UsageError
-from ..samplers import sampler_of
+from ..samplers import Begun, sampler_of
 from .evaluator import Search, TableEvaluator, search_table
 from .score import Score, score
 
@@ -26,12 +26,17 @@ MOST_TRIALS = 100
 
 @dataclass(frozen=True)
 class Terms:
-    """How a table is searched. most: trials of a search; budget: what one may cost, in the table's own unit."""
+    """How a table is searched. most: trials of a search; budget: what one may cost, in the table's own unit.
+
+    gives_up: whether slow trials end early, see `TableEvaluator`; first: recipes to begin with, known from elsewhere.
+    """
 
     most: int = MOST_TRIALS
     budget: float = math.inf
     repeats: int = 100
     noise_cv: float = 0.0
+    gives_up: bool = False
+    first: tuple[Recipe, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse numbers that cannot be meant."""
@@ -72,8 +77,8 @@ def replay(table: Table, sampler: str, terms: Terms) -> tuple[Score, tuple[Searc
     searches: list[Search] = []
     seconds = 0.0
     for seed in range(terms.repeats):
-        timed = _Timed(sampler_of(sampler, table.space, seed))
-        evaluator = TableEvaluator(table, terms.budget, terms.noise_cv, seed)
+        timed = _Timed(Begun(terms.first, sampler_of(sampler, table.space, seed), table.space))
+        evaluator = TableEvaluator(table, terms.budget, terms.noise_cv, seed, gives_up=terms.gives_up)
         searches.append(search_table(evaluator, table, timed, terms.most))
         seconds += timed.seconds
     trials = sum(len(search.steps) for search in searches)

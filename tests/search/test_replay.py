@@ -303,3 +303,24 @@ def test_the_space_of_a_table_draws_what_it_has(file: Path) -> None:
     space = table_of(file).space
     assert all(space.draw(random.Random(seed)) in space for seed in range(20))
     assert Recipe(turned={"quant": "int2", "cutoff": 1.0}) not in space
+
+
+def test_a_slow_trial_is_given_up_where_that_is_asked(file: Path) -> None:
+    table = table_of(file, cost="ms")
+    slow, near = table.rows["cutoff=1 quant=none"].recipe, table.rows["cutoff=1 quant=int8"].recipe
+    evaluator = TableEvaluator(table, gives_up=True)
+    given_up = evaluator.evaluate(0, slow, 40, math.inf)
+    assert (given_up.outcome, given_up.median_ms, given_up.duration_s) == ("slow", 60, 60)
+    assert given_up.latency
+    assert given_up.latency.at_least
+    assert evaluator.evaluate(1, near, 40, math.inf).outcome == "ok"
+    assert TableEvaluator(table).evaluate(0, slow, 40, math.inf).duration_s == 100
+
+
+def test_a_search_begins_with_what_is_known_from_elsewhere(file: Path) -> None:
+    table = table_of(file)
+    first = (Recipe(turned={"quant": "int2", "cutoff": 9}), table.rows["cutoff=0.5 quant=int4"].recipe)
+    _, searches = replay(table, "random", Terms(repeats=3, first=first))
+    for search in searches:
+        assert search.steps[0].recipe == first[1], "what the table has not is left out"
+        assert len({step.recipe.key for step in search.steps}) == len(search.steps) == len(table.rows)
