@@ -56,6 +56,7 @@ LAST_ROUND = 0.25  # share of the budget that is kept for explaining and racing
 RACING = 0.18  # the part of it that is kept for racing alone, unless the trials say that it takes longer
 SPARE_BYTES = 512 * 2**20  # free memory that a trial must leave alone
 WEIGHTS = ("", "hub", "random")
+OUT_OF_TIME = "the budget was used"
 
 
 @dataclass(frozen=True)
@@ -298,6 +299,9 @@ class _Session:
         if baseline_of(self.trials) is None:
             self.reason = "the budget ended before there was anything to compare with (the same command goes on)"
             return []
+        if self.reason == OUT_OF_TIME and len(self.trials) == 1:
+            self.reason = "the budget ended before anything but the baseline was tried (the same command goes on)"
+            return []
         fallen: set[Recipe] = set()
         while candidates := conclude.finalists(self.trials, self.task.tolerance, without=fallen):
             if not fallen:
@@ -326,7 +330,7 @@ class _Session:
         for happened in study(self.evaluator, sampler, known, self.task.tolerance, deadline, self.most, possible):
             self.note(happened)
         if time.monotonic() >= deadline:
-            self.reason = "the budget was used"
+            self.reason = OUT_OF_TIME
         elif len(self.trials) >= self.most:
             self.reason = "the number of trials was reached"
         else:
