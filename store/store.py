@@ -257,6 +257,12 @@ class Store:
         """Return the trials of a run, in the order in which they were kept."""
         return tuple(self._values(Trial, "SELECT * FROM trials WHERE +run_id = ? ORDER BY kept", run_id))
 
+    def trial(self, run_id: str, recipe: str) -> Trial | None:
+        """Return the trial of a recipe, by its key, in a run; None where there is none."""
+        sql = "SELECT * FROM trials WHERE run_id = ? AND recipe_key = ? ORDER BY kept"
+        found = self._values(Trial, sql, run_id, recipe)
+        return next((trial for trial in found if trial.recipe.key == recipe), None)
+
     def plans_of(self, run_id: str) -> tuple[Plan, ...]:
         """Return the plans of a run, in the order in which they were kept; provisional ones too."""
         return tuple(self._values(Plan, "SELECT * FROM plans WHERE +run_id = ? ORDER BY kept", run_id))

@@ -88,6 +88,11 @@ class Account(Value):
         return self.plans[0] if self.plans else None
 
     @property
+    def roles(self) -> set[Role]:
+        """What there is among the trials."""
+        return {dot.role for dot in self.dots}
+
+    @property
     def baseline(self) -> Dot | None:
         """What the others are compared with."""
         return next((dot for dot in self.dots if dot.role == "baseline"), None)

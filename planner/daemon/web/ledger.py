@@ -7,7 +7,6 @@ from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
 from ....errors import NoPlanError
-from ....search.baseline import baseline_of
 from ....search.plan import Plan
 from ....store.album import album_of
 from ....store.store import Store
@@ -71,17 +70,19 @@ class Ledger:
             if found is None or told is None or dot is None:
                 msg = f"There is no trial {number} of the run {run} of {model}."
                 raise NoPlanError(msg)
-            trials = store.trials(run)
-        album, baseline = album_of(run), baseline_of(trials)
-        name = baseline.recipe.key if baseline else ""
+            trial = store.trial(run, dot.recipe)
+        if trial is None:
+            msg = f"The trial {number} of the run {run} is damaged."
+            raise NoPlanError(msg)
+        album, baseline = album_of(run), told.baseline.recipe if told.baseline else ""
         return TrialPage(
             model=model,
             run=run,
             dot=dot,
-            trial=next(trial for trial in trials if trial.number == number),
-            baseline=name,
+            trial=trial,
+            baseline=baseline,
             pictures=tuple(album.of(dot.recipe).values()),
-            baseline_pictures=tuple(album.of(name).values()),
+            baseline_pictures=tuple(album.of(baseline).values()),
         )
 
     def plan(self, plan_id: str, now: Machine | None) -> PlanPage:
