@@ -49,6 +49,24 @@ def report(
     typer.echo(f"{told.headline}\nWritten to {output}.", err=json_)
 
 
+def compare(
+    a: Annotated[
+        str, typer.Argument(metavar="A", help="A model, a run by its name, or a file that `report --json` wrote.")
+    ],
+    b: Annotated[str, typer.Argument(metavar="B", help="Another one, of this machine or of any.")],
+    json_: Json = False,
+) -> None:
+    """Compare two tunings: machines, dates, versions."""
+    from ..compare import compare as beside
+    from .tables import print_comparison
+
+    found = beside(a, b)
+    if json_:
+        typer.echo(found.model_dump_json(indent=2))
+    else:
+        print_comparison(found)
+
+
 def dashboard(
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the browser, or only print the address.")] = True,
 ) -> None:
@@ -66,7 +84,7 @@ def spot(
     pairs: Annotated[int, typer.Option(help="Pairs to judge, beside four that check who judges.")] = 40,
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the browser, or only print the address.")] = True,
 ) -> None:
-    """Show blind pairs of images, to see if you can spot the quantized model."""
+    """Spot the quantized model in blind pairs."""
     from ..spot.make import make_set
 
     def said(done: int, total: int) -> None:

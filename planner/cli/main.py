@@ -224,7 +224,7 @@ def stop() -> None:
 OTHERS = (
     *(asking.plan, asking.estimate, asking.explain, asking.show, asking.probe),
     *(recorded.replay, recorded.export_trials, doctor.doctor),
-    *(looking.report, looking.dashboard, looking.spot),
+    *(looking.report, looking.compare, looking.dashboard, looking.spot),
     lab.sweep,
 )
 for command in OTHERS:

@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from ...search.space import Space
     from ...search.task import Task
     from ..choose import Answer
+    from ..compare import Comparison
     from ..explain import Explanation, Overview
     from ..hub.names import HubName
     from ..importance import Effect
@@ -300,6 +301,20 @@ def print_explanation(explanation: Explanation) -> None:
         console.print(f"CLIP score {_said_difference(trial.quality, explanation.tolerance)}")
     if trial.detail:
         console.print(_plain(trial.detail)[:DETAIL_WIDTH], soft_wrap=True)
+
+
+def print_comparison(found: Comparison) -> None:
+    """Print two tunings beside each other."""
+    console = _console()
+    console.print(f"A: {found.a}\nB: {found.b}", soft_wrap=True)
+    for difference in found.differences:
+        console.print(f"differs: {difference}", soft_wrap=True)
+    for title, rows in (("", found.rows), ("recipes that ran in both", found.both)):
+        if rows:
+            table = Table(title, "A", "B", "B over A", box=None, pad_edge=False, header_style="bold")
+            for row in rows:
+                table.add_row(row.name, row.a, row.b, f"{row.factor:.2f}" if row.factor else "")
+            console.print(table)
 
 
 def print_machine(machine: Machine) -> None:

@@ -461,6 +461,7 @@ def test_every_command_and_every_option_has_help() -> None:
     asked = {"estimate", "explain", "plan", "probe", "show"}
     assert {*commands} == {
         "",
+        "compare",
         "dashboard",
         "doctor",
         "export-trials",

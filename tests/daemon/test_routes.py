@@ -34,6 +34,7 @@ ROUTES = {
     "/v1/plans": {"get"},
     "/v1/plans/{plan_id}/outcome": {"post"},
     "/v1/overview": {"get"},
+    "/v1/compare": {"get"},
     "/v1/models/{model}": {"get"},
     "/v1/history/{model}": {"get"},
     "/v1/plans/{plan_id}": {"get"},

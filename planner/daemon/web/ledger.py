@@ -50,6 +50,15 @@ class Ledger:
                 raise NoPlanError(msg if not run else f"There is no run {run} of {model}.")
             return self._account(store, runs[0])
 
+    def run(self, run: str) -> Account:
+        """Return what is to be told of a run, of whatever model. Raises NoPlanError."""
+        with self._read_store() as store:
+            found = next((each for each in store.runs_alone() if each.id == run), None)
+            if found is None:
+                msg = f"There is no run {run} here."
+                raise NoPlanError(msg)
+            return self._account(store, found)
+
     def _account(self, store: Store, run: Run) -> Account:
         plans = store.plans_of(run.id)
         seen = seen_of(plans)

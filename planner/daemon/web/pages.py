@@ -11,6 +11,7 @@ from fastapi.responses import HTMLResponse, Response
 
 from ....errors import DaemonError, NoPlanError
 from ....store.album import picture_file
+from ...compare import Comparison, compared
 from ...pages.account import Account, Dot
 from ..wire import MODEL, MachineNow
 from .ledger import Ledger
@@ -31,6 +32,7 @@ STATIC = {
 
 ModelName = Annotated[str, Path(pattern=MODEL)]
 RunName = Annotated[str, Path(pattern=r"^[0-9a-f-]{36}$")]
+Run = Annotated[str, Query(pattern=r"^[0-9a-f-]{36}$")]
 RunQuery = Annotated[str, Query(pattern=r"^([0-9a-f-]{36})?$")]
 PlanName = Annotated[str, Path(pattern=r"^[0-9a-f]{16}$")]
 Digest = Annotated[str, Path(pattern=r"^[0-9a-f]{64}$")]
@@ -83,6 +85,14 @@ def _add_twins(app: FastAPI, ledger: Ledger, machine_now: Callable[[], MachineNo
     def trial(run: RunName, number: int, model: ModelName) -> TrialPage:
         return ledger.trial(model, run, number)
 
+    @app.get("/v1/compare", summary="Two runs side by side")
+    def compare(a: Run, b: Run) -> Comparison:
+        return _compared(ledger, a, b)
+
+
+def _compared(ledger: Ledger, a: str, b: str) -> Comparison:
+    return compared(ledger.run(a), ledger.run(b))
+
 
 def _add_pages(app: FastAPI, ledger: Ledger, machine_now: Callable[[], MachineNow]) -> None:
     @app.get("/models/{model:path}", **Html)
@@ -111,6 +121,10 @@ def _add_pages(app: FastAPI, ledger: Ledger, machine_now: Callable[[], MachineNo
     @app.get("/trials/{run}/{number}/{model:path}", **Html)
     def trial(run: RunName, number: int, model: ModelName) -> HTMLResponse:
         return page("trial.html", shown=ledger.trial(model, run, number), twin=f"/v1/trials/{run}/{number}/{model}")
+
+    @app.get("/compare", **Html)
+    def compare(a: Run, b: Run) -> HTMLResponse:
+        return page("compare.html", found=_compared(ledger, a, b), twin=f"/v1/compare?a={a}&b={b}")
 
     @app.get("/now", **Html)
     def now() -> HTMLResponse:
