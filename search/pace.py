@@ -73,4 +73,5 @@ def is_enough(latency: Latency, best_ms: float) -> bool:
 
 def _looks_steady(steps_ms: Sequence[float]) -> bool:
     """Return whether the first call was as fast as the next ones, so that there was nothing to warm up."""
-    return len(steps_ms) < 2 or abs(steps_ms[0] / statistics.median(steps_ms[1:]) - 1) <= STEADY
+    usual_ms = statistics.median(steps_ms[1:]) if len(steps_ms) > 1 else 0.0  # 0 too where a call has one step alone
+    return not usual_ms or abs(steps_ms[0] / usual_ms - 1) <= STEADY

@@ -71,3 +71,8 @@ def test_three_calls_of_which_the_first_is_another_are_not_enough() -> None:
     assert not is_enough(latency(120.0, 100.0, 100.0, steps=(12.0, 10.0, 10.0)), 50.0)
     assert is_enough(latency(120.0, 100.0, 100.0, 100.0, steps=(12.0, 10.0, 10.0, 10.0)), 50.0)
     assert is_enough(latency(90e3, 70e3, 70e3, steps=(9e3, 7e3, 7e3)), 50e3) is False
+
+
+def test_calls_of_one_step_have_no_pace_and_are_enough() -> None:
+    alike = Latency(samples_ms=(10.0, 10.0, 10.0), steps_ms=(0.0, 0.0, 0.0))
+    assert is_enough(alike, 10.0)
