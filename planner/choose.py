@@ -84,7 +84,8 @@ class Answer(Value):
     `needs_bytes` is the plan's peak with a reserve, `free_bytes` what its device has free, and `fits` whether the one
     goes into the other (and into the limit that was asked). `call` are keyword arguments for the pipeline's call,
     `apply` is the recipe as JSON, `environment` what the program must be started with for all of it to be applied.
-    `demoted` are sentences on plans that would have been faster or smaller, and have failed in apps.
+    `demoted` are sentences on plans that would have been faster or smaller, and have failed in apps. `job` is what to
+    post to `/v1/jobs` to have measured what was asked, where it was not or is stale.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -103,6 +104,7 @@ class Answer(Value):
     apply: dict[str, Choice]
     environment: dict[str, str] = {}
     demoted: tuple[str, ...] = ()
+    job: dict[str, str | int | float] = {}
 
     @model_validator(mode="after")
     def _of_one_piece(self) -> Self:

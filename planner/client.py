@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from http.client import HTTPConnection, HTTPException
 from threading import Timer
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from pydantic import TypeAdapter, ValidationError
@@ -38,6 +38,9 @@ from .daemon.wire import (
     Reported,
 )
 
+if TYPE_CHECKING:
+    from .jobs.client import Jobs
+
 TIMEOUT_S = 1.0
 
 V = TypeVar("V")
@@ -53,6 +56,48 @@ class _Request:
     headers: Mapping[str, str] = field(default_factory=dict)
 
 
+class Daemon:
+    """Where a daemon is, and how it is asked."""
+
+    def __init__(self, url: str | None, timeout_s: float) -> None:
+        """Take the daemon at `url`; without one, the daemon of this user that lives."""
+        self._url = url
+        self._timeout_s = timeout_s
+
+    @property
+    def url(self) -> str:
+        """Where the daemon is. Raises DaemonError if none was named, and none lives."""
+        return self._url or _living()
+
+    def get(self, path: str, kind: type[V] | TypeAdapter[V], query: dict[str, str | float | None] | None = None) -> V:
+        """Return what a route says."""
+        said = {name: _said(value) for name, value in (query or {}).items() if value is not None}
+        return self._exchange(kind, _Request("GET", f"{path}?{urlencode(said)}" if said else path))
+
+    def post(self, path: str, kind: type[V], content: Value | None = None) -> V:
+        """Return what a route says that changes something. The token is read from the state folder."""
+        headers = {"Authorization": f"Bearer {read_token()}", "Content-Type": "application/json"}
+        return self._exchange(
+            kind, _Request("POST", path, content.model_dump_json().encode() if content else b"{}", headers)
+        )
+
+    def _exchange(self, kind: type[V] | TypeAdapter[V], request: _Request) -> V:
+        url = self.url
+        status, content = _fetch(url, request, self._timeout_s)
+        try:
+            if status == 200:
+                return (
+                    TypeAdapter(kind).validate_json(content) if isinstance(kind, type) else kind.validate_json(content)
+                )
+            refusal = Refusal.model_validate_json(content)
+        except ValidationError as error:
+            raise DaemonError(
+                f"What answers at {url} is no daemon of this version of autotune (status {status}): "
+                f"stop it and start `autotune serve` again, or give another url."
+            ) from error
+        raise _ERRORS.get(refusal.error, DaemonError)(refusal.message)
+
+
 class Client:
     """The daemon, asked by hand. Every method raises DaemonError if it does not answer within `timeout_s`."""
 
@@ -66,8 +111,7 @@ class Client:
                 f"The daemon is on this machine, at an address like http://127.0.0.1:8377, and {url!r} was given: "
                 f"reach that of another machine through `ssh -L`."
             )
-        self._url = url
-        self._timeout_s = timeout_s
+        self._daemon = Daemon(url, timeout_s)
 
     def plan(self, model: str, **query: str | float | None) -> Answer:
         """Return the plan for now, as it was measured.
@@ -86,7 +130,7 @@ class Client:
 
     def ask(self, model: str, **query: str | float | None) -> Answer | Prediction:
         """Return the plan for now, or the one that is predicted where none was measured. Else as `plan`."""
-        return self._get("/v1/plan", _MEASURED_OR_NOT, {"model": model, **query})
+        return self._daemon.get("/v1/plan", _MEASURED_OR_NOT, {"model": model, **query})
 
     def report(self, plan_id: str, outcome: Ending, **measured: str | float | None) -> Reported:
         """Say what became of a call with a plan, and return what follows.
@@ -98,53 +142,34 @@ class Client:
         be meant, and StoreError if the daemon cannot keep it.
         """
         path = f"/v1/plans/{quote(plan_id, safe='')}/outcome"
-        return self._post(path, Reported, report_of(outcome, **measured))
+        return self._daemon.post(path, Reported, report_of(outcome, **measured))
+
+    @property
+    def jobs(self) -> Jobs:
+        """The daemon's jobs."""
+        from .jobs.client import Jobs
+
+        return Jobs(self._daemon)
 
     def plans(self) -> PlanList:
         """Return every plan in short. Raises StoreError."""
-        return self._get("/v1/plans", PlanList)
+        return self._daemon.get("/v1/plans", PlanList)
 
     def machine(self) -> MachineNow:
         """Return the machine, and what is free on it now."""
-        return self._get("/v1/machine", MachineNow)
+        return self._daemon.get("/v1/machine", MachineNow)
 
     def health(self) -> Health:
         """Return what the daemon says of itself."""
-        return self._get("/v1/health", Health)
+        return self._daemon.get("/v1/health", Health)
 
     def door(self, path: str = "/") -> str:
         """Return the address that opens a page in a browser, once and soon, with the token of this user.
 
         Raises DaemonError.
         """
-        code = self._post("/v1/doors", Door).code
-        return f"{self._url or _living()}{path}#code={code}"
-
-    def _get(self, path: str, kind: type[V] | TypeAdapter[V], query: dict[str, str | float | None] | None = None) -> V:
-        said = {name: _said(value) for name, value in (query or {}).items() if value is not None}
-        return self._exchange(kind, _Request("GET", f"{path}?{urlencode(said)}" if said else path))
-
-    def _post(self, path: str, kind: type[V], content: Value | None = None) -> V:
-        headers = {"Authorization": f"Bearer {read_token()}", "Content-Type": "application/json"}
-        return self._exchange(
-            kind, _Request("POST", path, content.model_dump_json().encode() if content else b"{}", headers)
-        )
-
-    def _exchange(self, kind: type[V] | TypeAdapter[V], request: _Request) -> V:
-        url = self._url or _living()
-        status, content = _fetch(url, request, self._timeout_s)
-        try:
-            if status == 200:
-                return (
-                    TypeAdapter(kind).validate_json(content) if isinstance(kind, type) else kind.validate_json(content)
-                )
-            refusal = Refusal.model_validate_json(content)
-        except ValidationError as error:
-            raise DaemonError(
-                f"What answers at {url} is no daemon of this version of autotune (status {status}): "
-                f"stop it and start `autotune serve` again, or give another url."
-            ) from error
-        raise _ERRORS.get(refusal.error, DaemonError)(refusal.message)
+        code = self._daemon.post("/v1/doors", Door).code
+        return f"{self._daemon.url}{path}#code={code}"
 
 
 def plan(  # noqa: PLR0913 - so much may be said of what is wanted

@@ -15,6 +15,7 @@ from .choose import said_bytes, with_reserve
 from .daemon.wire import Prediction
 from .estimate import Estimate, Option, estimate
 from .experience import experience_of
+from .jobs.offer import tuning
 from .shape import known_shape
 
 if TYPE_CHECKING:
@@ -47,7 +48,10 @@ class Forecasts:
         if not is_shipped(name):
             return None
         found = self._estimated(name, wish, machine)
-        return found and _prediction(*found, machine, free_bytes, max_memory_bytes)
+        if found is None:
+            return None
+        predicted = _prediction(*found, machine, free_bytes, max_memory_bytes)
+        return predicted.model_copy(update={"job": tuning(name, wish)})
 
     def _estimated(self, name: str, wish: Wish, machine: Machine) -> tuple[Estimate, str] | None:
         key = (name, wish.model_dump_json(), machine.fingerprint, machine.software.key)

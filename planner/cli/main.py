@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 from ...errors import AutotuneError, UsageError
-from . import asking, doctor, lab, looking, recorded
+from . import asking, doctor, jobs, lab, looking, recorded
 from .options import (
     Batch,
     Budget,
@@ -229,6 +229,7 @@ OTHERS = (
 )
 for command in OTHERS:
     app.command()(command)
+app.add_typer(jobs.app, name="jobs")
 
 
 def _refuse_options(context: typer.Context) -> None:

@@ -13,6 +13,7 @@ from ...probes.memory import free_memory
 from ...search.plan import Plan, Scope
 from ...store.store import Store
 from ..choose import Answer, choose, only
+from ..jobs.offer import with_offer
 from ..lived import Lived, lived
 from .wire import Question
 
@@ -82,7 +83,7 @@ def answer_of(kept: Kept, question: Question, machine: Machine, free_bytes: Mapp
     """Return the plan for now out of what the store has. Raises NoPlanError and UnknownModelError."""
     if kept.nothing:
         raise kept.nothing.with_traceback(None)  # it is kept, and would gather the traces of all who asked
-    return choose(
+    chosen = choose(
         only(kept.plans, question.min_quality, question.device),
         machine,
         free_bytes,
@@ -92,6 +93,7 @@ def answer_of(kept: Kept, question: Question, machine: Machine, free_bytes: Mapp
         past=kept.past,
         lives=kept.lives,
     )
+    return with_offer(chosen, question.wish)
 
 
 def _of_other_additions(question: Question) -> str:

@@ -81,6 +81,7 @@ class Prediction(Value):
     """The plan to begin with where none was measured, and how one is measured. Its fields mean what an answer's do.
 
     `safer` is a recipe that is predicted to need less, `asked` says that nothing was measured, and what to run.
+    `job` is what to post to `/v1/jobs` to have it run.
     """
 
     schema_version: int = SCHEMA_VERSION
@@ -98,6 +99,7 @@ class Prediction(Value):
     apply: dict[str, Choice]
     environment: dict[str, str] = {}
     notes: tuple[str, ...] = ()
+    job: dict[str, str | int | float] = {}
 
 
 class PlanLine(Value):

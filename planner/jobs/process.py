@@ -78,6 +78,8 @@ class Working:
 
     def close(self) -> str:
         """See to it that nothing of it is left, and return the last words of one that had any."""
+        with suppress(subprocess.TimeoutExpired):  # it has said all, and mostly is about to end
+            self._process.wait(ENDED_WITHIN_S)
         self.kill()
         status = self._process.wait()
         for pipe in (self._process.stdin, self._process.stdout):

@@ -466,6 +466,7 @@ def test_every_command_and_every_option_has_help() -> None:
         "doctor",
         "export-trials",
         "fetch",
+        "jobs",
         "replay",
         "report",
         "serve",
