@@ -41,7 +41,8 @@ def plan(  # noqa: PLR0913 - each is an option of the command
     model: Annotated[
         list[str],
         typer.Argument(
-            metavar="[export] MODEL", help="The model, as it was tuned; with `export`, its plan is written."
+            metavar="[export] MODEL | import FOLDER",
+            help="The model, as it was tuned; with `export`, its plan is written. `import`: plans of a lab are kept.",
         ),
     ],
     format_: Annotated[
@@ -74,6 +75,9 @@ def plan(  # noqa: PLR0913 - each is an option of the command
 
     wish = wish_of(**workload_of(size, steps, batch, frames, guidance))
     limit = parse_bytes(max_memory) if max_memory else None
+    if model[0] == "import" and len(model) == 2 and not format_:
+        _import(Path(model[1]))
+        return
     name, exports = _named(model, format_)
     if exports:
         _export(name, wish, limit, exports)
@@ -102,6 +106,18 @@ def _named(words: list[str], form: Form | None) -> tuple[str, Form | None]:
         msg = f"One model is asked for at a time, and {' '.join(words)} was given."
         raise UsageError(msg)
     return words[1], form or Form.python
+
+
+def _import(place: Path) -> None:
+    from ...store.store import Store
+    from ..parcel import read_parcels, take_in
+
+    parcels = list(read_parcels(place))
+    with Store.open() as store:
+        new = [parcel for parcel in parcels if take_in(store, parcel)]
+    for parcel in new:
+        typer.echo(f"{parcel.run.scope.model}: {len(parcel.plans)} plans for {parcel.run.scope.workload}")
+    typer.echo(f"{len(new)} of {len(parcels)} were not here yet.")
 
 
 def _export(model: str, wish: Wish, limit_bytes: int | None, form: Form) -> None:

@@ -12,7 +12,11 @@ from ...errors import UsageError
 
 def sweep(
     what: Annotated[
-        list[str], typer.Argument(metavar="LAB.TOML | report [NAME]", help="What to sweep, or which sweep to report.")
+        list[str],
+        typer.Argument(
+            metavar="LAB.TOML | report [NAME] | export FOLDER",
+            help="What to sweep, to report, or to fill with plan files.",
+        ),
     ],
     address: Annotated[
         str, typer.Option(help="The Ray cluster: auto, HOST:PORT or ray://HOST:PORT; local starts one here.")
@@ -27,6 +31,9 @@ def sweep(
     """Tune every model of a matrix on every kind of machine of a lab; the same command goes on after a stop."""
     if what[0] == "report" and len(what) <= 2:
         _report(what[1] if len(what) == 2 else "", output)
+        return
+    if what[0] == "export" and len(what) == 2 and not output:
+        _export(Path(what[1]))
         return
     if len(what) != 1 or output:
         msg = "One lab is swept at a time: `autotune sweep lab.toml`; -o belongs to `autotune sweep report`."
@@ -54,6 +61,16 @@ def _sweep(file: Path, address: str, *, fresh: bool) -> int:
             ended = Sweep(journal, store, engine, lambda said: typer.echo(said, err=True)).run(again=again)
     typer.echo("`autotune sweep report` has the result." if ended else "Jobs are left: the same command goes on.")
     return 0 if ended else 3
+
+
+def _export(folder: Path) -> None:
+    from ...store.store import Store
+    from ..lab.places import store_file
+    from ..parcel import write_parcels
+
+    with Store.read(store_file()) as store:
+        files = write_parcels(store, folder)
+    typer.echo(f"{len(files)} files are in {folder}: `autotune plan import` takes them in elsewhere.")
 
 
 def _report(name: str, output: Path | None) -> None:
