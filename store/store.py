@@ -18,7 +18,7 @@ from .connection import connect_to_read, connect_to_write, disconnect, writing
 from .job import Job
 from .outcome import Outcome
 from .places import data_dir, make_folder
-from .rows import Row, job_row, machine_row, outcome_row, plan_row, run_row, trial_row, values_in
+from .rows import Row, job_row, machine_row, outcome_row, plan_row, run_row, sound, trial_row, values_in
 from .run import Run, new_id, now
 from .sentences import sentences
 
@@ -359,11 +359,14 @@ class Store:
             return self._connection.execute(sql, parameters).fetchall()
 
     def _damage_of(self, table: str, kind: type[Value]) -> list[str]:
+        if self._connection is None:
+            return []
         try:
-            rows = self._rows(f"SELECT * FROM {table} ORDER BY kept")  # noqa: S608  one of our own names
+            with sentences(self.path):  # row by row: all of them at once would take many times the memory of the file
+                rows = self._connection.execute(f"SELECT * FROM {table} ORDER BY kept")  # noqa: S608  one of our own names
+                damaged = [row["kept"] for row in rows if not sound(dict(row), kind)]
         except StoreError as error:
             return [str(error)]
-        damaged = values_in(rows, kind)[1]
         return [f"Row {kept} of the {table} in {self.path} is damaged: it is left out." for kept in damaged]
 
     def _back_up(self) -> None:
