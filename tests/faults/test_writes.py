@@ -19,8 +19,10 @@ from .settings import MORE
 from .shim import BROKEN, FULL, Life, Stage
 from .stage import FAMILY, TRIALS
 
-STRIDE = [pytest.param(13, id="some"), pytest.param(1, id="all", marks=pytest.mark.slow)]
-"""Of the writes, each thirteenth; all of them where there is more time."""
+SOME = pytest.param(13, id="some")
+"""Of the writes, each thirteenth; more of them where there is more time."""
+ALL = pytest.param(1, id="all", marks=pytest.mark.slow)
+MANY = pytest.param(3 if MORE == 1 else 1, id="many", marks=pytest.mark.slow)
 
 
 TURNS = range(min(2, MORE))
@@ -54,7 +56,7 @@ def check_whole(path: Path) -> None:
         assert store.damage == ()
 
 
-@pytest.mark.parametrize("stride", STRIDE)
+@pytest.mark.parametrize("stride", [SOME, ALL])
 def test_killed_at_a_write_nothing_acknowledged_is_lost(stage: Stage, homes: Callable[[], Path], stride: int) -> None:
     for number in count(1, stride):
         for torn in TURNS:
@@ -72,7 +74,7 @@ def test_killed_at_a_write_nothing_acknowledged_is_lost(stage: Stage, homes: Cal
     assert number > 100  # so many writes there are
 
 
-@pytest.mark.parametrize("stride", STRIDE)
+@pytest.mark.parametrize("stride", [SOME, MANY])
 def test_a_disk_that_refuses_a_write_loses_nothing(stage: Stage, homes: Callable[[], Path], stride: int) -> None:
     refused = 0
     for number in range(3, 200, stride):
@@ -87,7 +89,7 @@ def test_a_disk_that_refuses_a_write_loses_nothing(stage: Stage, homes: Callable
     assert refused > 100 / stride
 
 
-@pytest.mark.parametrize("stride", STRIDE)
+@pytest.mark.parametrize("stride", [SOME, MANY])
 def test_killed_while_the_tables_are_changed(stage: Stage, homes: Callable[[], Path], stride: int) -> None:
     for number in count(1, stride):
         path = made_from("version-1.sql", homes())
@@ -113,7 +115,7 @@ def damaged(path: Path, stage: Stage, seed: int) -> tuple[int, int]:
 
 
 @pytest.mark.parametrize("act", ["mend", "mend_on"])
-@pytest.mark.parametrize("stride", STRIDE)
+@pytest.mark.parametrize("stride", [SOME, MANY])
 def test_a_repair_can_be_broken_off_at_every_write(
     stage: Stage, homes: Callable[[], Path], stride: int, act: str
 ) -> None:
