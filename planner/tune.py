@@ -317,6 +317,9 @@ class _Session:
             if plans:
                 self.decided = True
                 return plans
+            if time.monotonic() >= self.deadline:
+                self.reason = "the budget ended before the last round was clear (the same command goes on)"
+                return []
             fallen |= {*candidates}
         self.decided = True
         self.reason = f"nothing that was tried is faster than {self._baseline()} and as good"
