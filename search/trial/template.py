@@ -36,11 +36,13 @@ STRAYS_S = 5.0
 def main(arguments: list[str]) -> None:
     """Import what is named, say that all is ready, and serve until the other side goes away."""
     control = socket.socket(fileno=int(arguments[0]))
+    _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # while it imports, it does not see that the other side has gone
     for name in arguments[1:]:
         module, _, attribute = name.partition(":")
         imported = importlib.import_module(module)
         if attribute:
             getattr(imported, attribute)
+    _prctl(PR_SET_PDEATHSIG, 0)  # from here on it sees that, and ends its trials
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     _say(control, {"ready": os.getpid()})
     trials: set[int] = set()
