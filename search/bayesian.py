@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .chances import LIKELY, chance_to_be_good, chance_to_run
+from .chances import LIKELY, chance_to_be_good, chance_to_fit, chance_to_run
 from .heard import Heard
 from .portfolio import PROMISING, portfolio, promise
 from .recipe import UNMODIFIED, Recipe
@@ -103,12 +103,13 @@ class BayesianSampler:
         """
         among, across = self._kinship.features(right, right), self._kinship.features(left, right)
         ran = np.array([trial.latency is not None for trial in tried])
-        able = chance_to_run(tried, among, across)
+        fits = chance_to_fit(tried, among, across)
+        able = fits * chance_to_run(tried, among, across)
         gain = self._gain(tried, ran, among, across) * able * chance_to_be_good(tried, self._tolerance, among, across)
         costs = np.log([max(trial.duration_s, 1e-9) for trial in tried])
         predicted, _ = Surrogate.fit(among, costs).predict(across)
         promise = gain / np.exp(THRIFT * predicted)
-        return np.where(able < LIKELY, -1 + able, promise), gain
+        return np.where(fits < LIKELY, -1 + fits, promise), gain
 
     def _gain(self, tried: Sequence[Trial], ran: np.ndarray, among: np.ndarray, across: np.ndarray) -> np.ndarray:
         """Return the expected improvement of log-latency; without any latency yet, all are alike."""

@@ -18,19 +18,18 @@ if TYPE_CHECKING:
     from .measured import Trial
 
 LEAST_PEAKS = 3  # of recipes that ran, before a peak is predicted
-LIKELY = 0.8  # what is less likely to run is not tried while there is something else
+LIKELY = 0.8  # what is less likely to fit is not tried while there is something else
 
 
-def chance_to_run(tried: Sequence[Trial], among: np.ndarray, across: np.ndarray) -> np.ndarray:
-    """Return the probability of each candidate that it fits and does not fail.
+def chance_to_fit(tried: Sequence[Trial], among: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """Return the probability of each candidate that its peak is within the memory, as the peaks of others predict it.
 
-    among: similarities of what was tried, (3, n, n); across: of the candidates with it, (3, m, n).
+    among: similarities of what was tried, (3, n, n); across: of the candidates with it, (3, m, n). All of them surely
+    fit as long as nothing ran out of memory, or too few peaks are known to predict one.
     """
-    crowded = np.array([trial.outcome == "out_of_memory" for trial in tried])
-    peaked = np.array([bool(trial.latency and trial.peak_memory_bytes) for trial in tried])
-    ran = np.array([trial.latency is not None for trial in tried])
-    if not crowded.any() or peaked.sum() < LEAST_PEAKS:
-        return _chance_not_to_fail(ran, among, across)
+    if not _predicts_peaks(tried):
+        return np.ones(across.shape[1])
+    crowded, peaked = _crowded(tried), _peaked(tried)
     measured = peaked | crowded
     logs = np.log([trial.peak_memory_bytes for trial in tried if trial.latency and trial.peak_memory_bytes])
     peaks = np.full(len(tried), logs.max())  # what did not fit takes more than what is known to
@@ -38,16 +37,29 @@ def chance_to_run(tried: Sequence[Trial], among: np.ndarray, across: np.ndarray)
     known = among[:, measured][:, :, measured]
     process = Surrogate.fit_bounded(known, peaks[measured], crowded[measured])
     mean, deviation = process.predict(across[:, :, measured])
-    others = ~crowded
-    fails = _chance_not_to_fail(ran[others], among[:, others][:, :, others], across[:, :, others])
-    return np.asarray(at_most((logs.max() - mean) / deviation) * fails)
+    return at_most((logs.max() - mean) / deviation)
 
 
-def _chance_not_to_fail(ran: np.ndarray, among: np.ndarray, across: np.ndarray) -> np.ndarray:
+def chance_to_run(tried: Sequence[Trial], among: np.ndarray, across: np.ndarray) -> np.ndarray:
+    """Return the probability of each candidate that it does not fail, but for the memory where that is predicted."""
+    told = ~_crowded(tried) if _predicts_peaks(tried) else np.ones(len(tried), bool)
+    ran = np.array([trial.latency is not None for trial in tried])[told]
     if ran.all():
         return np.ones(across.shape[1])
-    mean, deviation = Surrogate.fit(among, np.where(ran, 1.0, 0.0)).predict(across)
+    mean, deviation = Surrogate.fit(among[:, told][:, :, told], np.where(ran, 1.0, 0.0)).predict(across[:, :, told])
     return at_most((mean - 0.5) / deviation)
+
+
+def _predicts_peaks(tried: Sequence[Trial]) -> bool:
+    return bool(_crowded(tried).any()) and int(_peaked(tried).sum()) >= LEAST_PEAKS
+
+
+def _crowded(tried: Sequence[Trial]) -> np.ndarray:
+    return np.array([trial.outcome == "out_of_memory" for trial in tried])
+
+
+def _peaked(tried: Sequence[Trial]) -> np.ndarray:
+    return np.array([bool(trial.latency and trial.peak_memory_bytes) for trial in tried])
 
 
 def chance_to_be_good(tried: Sequence[Trial], tolerance: float, among: np.ndarray, across: np.ndarray) -> np.ndarray:
