@@ -47,7 +47,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	  $(PYTHON) -m venv .venv; }
 	@echo "Installing into .venv (a few minutes the first time)" >&2
 	@$(INSTALL) setuptools
-	@$(INSTALL) --no-build-isolation -e '.[all,quanto,dev]'
+	@$(INSTALL) --no-build-isolation -e '.[all,lab,quanto,dev]'
 	@touch $@
 
 # torch.compile calls the compiler that CXX names, or g++, and includes Python.h
