@@ -10,7 +10,7 @@ from ..search.baseline import baseline_of
 from ..search.measured import Latency, Quality, Trial
 from ..search.plan import Gain, Plan
 from ..search.race import FEWEST_ROUNDS
-from ..search.speedup import is_faster, speedup
+from ..search.speedup import is_faster, speedup, speedup_apart
 from .ties import preferred
 
 if TYPE_CHECKING:
@@ -129,8 +129,9 @@ def _plan(  # noqa: PLR0913 - a plan has that many sides
     gains: tuple[Gain, ...],
     raced: bool,
 ) -> Plan:
-    """Return the plan; calls of the one without a partner of the other say nothing of its speed-up."""
-    ratio, low, high = speedup(baseline.costs, own.costs)
+    """Return the plan; only in the last round was each call made beside one of the baseline's."""
+    compared = speedup if raced else speedup_apart
+    ratio, low, high = compared(baseline.costs, own.costs)
     return Plan(
         scope=scope,
         recipe=recipes[0],

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
     from ..store.run import Run
 
 LAST_ROUND = 0.25  # share of the budget that is kept for explaining and racing
+CONFIRMING = 0.06  # the part of it in which the winner makes images of the prompts that it was not judged by yet
 RACING = 0.18  # the part of it that is kept for racing alone, unless the trials say that it takes longer
 SPARE_BYTES = 512 * 2**20  # free memory that a trial must leave alone
 WEIGHTS = ("", "hub", "random")
@@ -354,7 +355,8 @@ class _Session:
 
     def _raced(self, run_id: str, candidates: Sequence[Recipe]) -> list[Plan]:
         self.evaluator.recall(self.trials)  # another way may have turned out to be the fastest baseline
-        lanes = race(self.evaluator, candidates, self.deadline, together=self._fit_together(candidates))
+        deadline = self.deadline - (CONFIRMING * self.budget_s if self.task.scorer else 0)
+        lanes = race(self.evaluator, candidates, deadline, together=self._fit_together(candidates))
         tried = {trial.recipe: trial.quality for trial in self.trials}
         qualities = {lane.recipe: tried.get(lane.recipe) for lane in lanes[1:]}
         while won := conclude.winner(lanes, qualities, self.task.tolerance):
@@ -372,7 +374,7 @@ class _Session:
         return [plan, *(other for other in others if other.peak_memory_bytes < plan.peak_memory_bytes)]
 
     def _confirmed(self, recipe: Recipe) -> Quality | None:
-        """Return what the images of all prompts say of a recipe; None where there is no time to make them."""
+        """Return what the images of more prompts say of a recipe; None where there is no time to make any."""
         try:
             return self.evaluator.quality(recipe, self.deadline)
         except TrialFailure:

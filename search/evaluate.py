@@ -6,6 +6,7 @@ import math
 import shutil
 import tempfile
 import time
+from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, Self
@@ -37,6 +38,7 @@ BUILD_LIMIT_S = 1800  # converting and quantizing a UNet of SD 1.5's size took 7
 LOAD_LIMIT_S = 600
 CALL_LIMIT = 20  # a call may take this many times the baseline's, and CALL_FLOOR_S in any case
 CALL_FLOOR_S = 30
+SCORING_S = 60  # images that were made in time are scored
 WATCHED_MS = 500  # what others do is looked up about as often as this, in between calls
 
 
@@ -212,16 +214,21 @@ class IsolatedEvaluator:
                 self._made(process, recipe, count, deadline, facts)
 
     def quality(self, recipe: Recipe, deadline: float) -> Quality | None:
-        """Return how the recipe's images of all prompts compare with the baseline's, made where they are missing.
+        """Return how the recipe's images compare with the baseline's, of as many prompts as there is time for.
 
-        None without a scorer. Raises TrialFailure, also where the deadline does not leave enough time.
+        First those of which the baseline has its image, then all. None without a scorer. Raises TrialFailure where the
+        deadline leaves no time for any.
         """
         if self.task.scorer is None:
             return None
-        count = len(self.task.prompts)
-        self._have(self.baseline, count, deadline)
+        most = len(self.task.prompts)
+        count = min([*self._missing(self.baseline, most), most])
         self._have(recipe, count, deadline)
-        return self._judge.quality(recipe, self.baseline, count, deadline)
+        with suppress(TrialFailure):
+            self._have(self.baseline, most, deadline)
+            self._have(recipe, most, deadline)
+            count = most
+        return self._judge.quality(recipe, self.baseline, count, deadline + SCORING_S)
 
     def _note(self, calls: Calls, facts: dict[str, Any]) -> None:
         facts |= {"latency": calls.latency, "load": calls.load}

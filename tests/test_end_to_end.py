@@ -88,7 +88,7 @@ def test_the_main_job_finds_a_plan_that_is_faster_and_as_good(user: User) -> Non
     assert plan.speedup_low > 1
     assert plan.quality
     assert plan.quality.shortfall(plan.scope.tolerance) <= 0
-    assert len(plan.quality.scores) > 16
+    assert len(plan.quality.scores) >= 16, "as many as the baseline made for its trial, at least"
     assert {gain.knob for gain in plan.gains} == set(plan.recipe.turned)
 
 

@@ -9,7 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.search.speedup import FEWEST_RANKED, STUDENT, _cut, is_faster, is_precise, speedup
+from autotune.search.speedup import (
+    FEWEST_RANKED,
+    STUDENT,
+    _cut,
+    _cut_apart,
+    is_faster,
+    is_precise,
+    speedup,
+    speedup_apart,
+)
 
 CALLS = st.floats(0.01, 1e6)
 
@@ -82,3 +91,29 @@ def test_faster_is_more_than_a_tie() -> None:
     assert not is_precise((1.0, 0.97, 1.03))
     assert is_precise((2.0, 1.9, 2.1)), "of a large gain a tenth is enough"
     assert not is_precise((1.0, math.exp(-700), math.exp(700)))
+
+
+@pytest.mark.parametrize("count", [3, 4, 8])
+@pytest.mark.parametrize("noise", ["normal", "t2", "spikes"])
+def test_equals_measured_apart_are_called_different_as_rarely(count: int, noise: str) -> None:
+    generator = np.random.default_rng(6)
+    missed = 0
+    for _ in range(400):
+        one, other = (100 * np.exp(drawn(generator, noise, each)) for each in (16, count))
+        _, low, high = speedup_apart(list(one), list(other))
+        missed += not low <= 1 <= high
+    assert missed < 34
+
+
+def test_few_calls_are_enough_where_all_of_them_are_faster() -> None:
+    baseline_ms = [100.0, 103.0, 99.0, 180.0, 101.0, 98.0, 102.0, 104.0]
+    ratio, low, _ = speedup_apart(baseline_ms, [50.0, 52.0, 90.0, 51.0])
+    assert ratio == pytest.approx(2, rel=0.05)
+    assert low > 1, "though two of the calls were held up"
+    assert speedup_apart(baseline_ms, [50.0])[1] < 1e-9, "one call proves nothing"
+
+
+def test_the_ranks_of_calls_made_apart_are_those_of_the_tables() -> None:
+    """Source: Hollander, Wolfe & Chicken 2014, table A.6, as the largest U that is still significant on both sides."""
+    found = {(one, other): _cut_apart(one, other) for one, other in ((4, 4), (8, 8), (16, 4), (20, 20), (16, 1))}
+    assert found == {(4, 4): 0, (8, 8): 13, (16, 4): 11, (20, 20): 127, (16, 1): -1}
