@@ -1,8 +1,8 @@
 """Whether the images are as good, from as few of them as it takes to be clear about it.
 
-Images are looked at in between, and each look is a chance to be wrong, so the risk is shared out: a fifth of it among
-all looks before the last. By the union bound the whole risk stays what it is, whatever the scores are like and whoever
-else looks. docs/adr/0013-images-until-it-is-clear.md
+Images are looked at in between, and each look is a chance to be wrong, so the risk is shared out: three tenths of it
+among all looks before the last. By the union bound the whole risk stays what it is, whatever the scores are like and
+whoever else looks. docs/adr/0013-images-until-it-is-clear.md
 """
 
 from __future__ import annotations
@@ -16,9 +16,9 @@ import numpy as np
 
 from .intervals import RISK, lower_bound
 
-EARLY = 0.2
+EARLY = 0.3
 """The share of the risk that all looks before the last have together: it buys early answers where they are plain."""
-LOOKS = (4, 8, 16, 24)
+LOOKS = (8, 16, 24)
 """After how many images one looks before all are made."""
 
 Scores = tuple[Sequence[float] | np.ndarray, Sequence[float] | np.ndarray]

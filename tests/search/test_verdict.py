@@ -45,7 +45,7 @@ def drawn(differences: np.ndarray, asked: list[int]) -> Callable[[int], Scores]:
 
 
 @pytest.mark.parametrize(
-    ("difference", "verdict", "images"), [(0.0, "good", [4]), (-5.0, "worse", [4]), (-0.9, "open", [4, 8, 16, 24, 32])]
+    ("difference", "verdict", "images"), [(0.0, "good", [8]), (-5.0, "worse", [8]), (-0.9, "open", [8, 16, 24, 32])]
 )
 def test_only_as_many_images_are_made_as_it_takes(difference: float, verdict: str, images: list[int]) -> None:
     asked: list[int] = []
