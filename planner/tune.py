@@ -8,13 +8,14 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from ..errors import StoreError, UsageError
 from ..probes.machine import probe
 from ..search.baseline import baseline_of, ways
 from ..search.bayesian import BayesianSampler
 from ..search.evaluate import CutOffError, IsolatedEvaluator
+from ..search.fidelity import TIERS, Tier
 from ..search.front import front
 from ..search.limits import refuse_impossible
 from ..search.measured import Quality, Trial
@@ -65,7 +66,8 @@ class Request:
     """What a user asks for. None means what the model's own entry says, or nothing.
 
     budget_s: wall seconds for everything; most_trials: trials in all; tolerance: the share of the baseline's CLIP
-    score that may be lost. prompts: a file with one a line, in the place of the model's own. lora: adapters, each
+    score that may be lost; fidelity: how close images must be to the baseline's own, as `near`, `close` or `similar`.
+    prompts: a file with one a line, in the place of the model's own. lora: adapters, each
     `PATH` or `PATH:SCALE`; allow: what may be changed of the model beside, which can be `distilled`; distilled: where
     distilled variants lie, each `NAME=PATH`. weights: `hub` fetches them first where they are not here, `random` makes
     them up; else they must be here. objective: what is to be small; images: for `total`, how many. force: try also what
@@ -84,6 +86,7 @@ class Request:
     guidance: float | None = None
     prompts: Path | None = None
     scorer: Path | None = None
+    fidelity: str = ""
     objective: str = "latency"
     images: int | None = None
     lora: tuple[str, ...] = ()
@@ -205,6 +208,7 @@ def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
         scorer_id=scorer_id(scorer) if scorer else "",
         tolerance=request.tolerance,
         artifacts=cache_dir(make=False) / "artifacts",
+        fidelity=_tier(request.fidelity),
         objective=objective_of(request.objective, request.images, workload.batch, device_of(machine)),
         added=added,
     )
@@ -266,6 +270,15 @@ def tune(
                 keep_images(run.id, evaluator, found, trials)
         store.finish_run(run.id, reason, found, finished=not interrupted and session.decided)
     return Result(task, run, tuple(trials), tuple(found), reason, interrupted)
+
+
+def _tier(asked: str) -> Tier | Literal[""]:
+    """Return the tier of that name. Raises UsageError where there is none."""
+    named: dict[str, Tier | Literal[""]] = {"": "", **{tier: tier for tier in TIERS}}
+    if asked not in named:
+        msg = f"Fidelity is {', '.join(TIERS[:-1])} or {TIERS[-1]}, and {asked!r} was given."
+        raise UsageError(msg)
+    return named[asked]
 
 
 def _have_weights(model: str, on_event: Callable[[Event], None]) -> None:

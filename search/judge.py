@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import TrialProcessError
 from .additions import distilled_in
-from .measured import Quality
+from .measured import Quality, Worst
 from .trial.answers import A, Compared, Scored, understood
 from .trial.failure import TrialFailure
 from .verdict import judged
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from .trial.process import Template, TrialProcess
 
 SCORE_LIMIT_S = 300
+WORST = 3
+"""So many of the images that lost most are named."""
 
 
 class Judge:
@@ -31,6 +33,7 @@ class Judge:
         self._task, self._template, self._image = task, template, image
         self._process: TrialProcess | None = None
         self._scores: dict[tuple[str, int], float] = {}
+        self._alike: dict[tuple[str, int], tuple[float, float]] = {}
 
     def dismiss(self) -> None:
         """End the process; another one starts when it is needed."""
@@ -39,9 +42,12 @@ class Judge:
             self._process = None
 
     def recall(self, recipe: Recipe, baseline: Recipe, quality: Quality) -> None:
-        """Take over the scores of an earlier sitting."""
+        """Take over the scores of an earlier sitting, and how like the images were where that was seen of all."""
         for who, scores in ((recipe, quality.scores), (baseline, quality.baseline_scores)):
             self._scores |= {(who.key, index): score for index, score in enumerate(scores)}
+        if len(quality.likeness) == len(quality.psnr) == len(quality.scores):
+            for index, alike in enumerate(zip(quality.likeness, quality.psnr, strict=True)):
+                self._alike.setdefault((recipe.key, index), alike)
 
     def knows(self, recipe: Recipe, index: int) -> bool:
         """Return whether the n-th image of a recipe has been scored."""
@@ -62,28 +68,50 @@ class Judge:
         return [self._scores[recipe.key, index] for index in range(count)]
 
     def quality(self, recipe: Recipe, baseline: Recipe, count: int, deadline: float) -> Quality:
-        """Return how a recipe's first `count` images compare with the baseline's."""
+        """Return how a recipe's first `count` images compare with the baseline's.
+
+        Raises TrialFailure where one has another size than the baseline's, or is noise.
+        """
+        alike = self._compared(recipe, baseline, count, deadline)
         own, other = (self.scores(each, count, deadline) for each in (recipe, baseline))
         return Quality(
             scorer=self._task.scorer_id,
             scores=tuple(own),
             baseline_scores=tuple(other),
             bound=judged((own, other), self._task.tolerance, len(self._task.prompts)).bound,
-            likeness=self._likeness(recipe, baseline, count, deadline),
+            worst=self._worst([mine - its for mine, its in zip(own, other, strict=True)]),
+            likeness=tuple(ssim for ssim, _ in alike),
+            psnr=tuple(psnr for _, psnr in alike),
+            fidelity="" if recipe == baseline else self._task.fidelity,
         )
 
-    def _likeness(self, recipe: Recipe, baseline: Recipe, count: int, deadline: float) -> tuple[float, ...]:
-        """Return how like the baseline's the images are; of an earlier sitting there are scores, but no images.
+    def _worst(self, differences: Sequence[float]) -> tuple[Worst, ...]:
+        lost = sorted((difference, index) for index, difference in enumerate(differences) if difference < 0)[:WORST]
+        prompts, seeds = self._task.prompts, self._task.seeds
+        return tuple(
+            Worst(prompt=prompts[index], seed=seeds[index], difference=difference) for difference, index in lost
+        )
+
+    def _compared(self, recipe: Recipe, baseline: Recipe, count: int, deadline: float) -> Sequence[tuple[float, float]]:
+        """Return SSIM and PSNR with the baseline's images, of those that are at hand or were compared before.
 
         Nothing is said of a distilled variant's: it is another model, whose images are not meant to be the same.
         """
-        pairs = [(self._image(recipe, index), self._image(baseline, index)) for index in range(count)]
-        at_hand = [pair for pair in pairs if pair[0].exists() and pair[1].exists()]
-        if recipe == baseline or distilled_in(recipe) or not at_hand:
-            return ()
-        files, references = zip(*at_hand, strict=True)
-        command = {"do": "compare", "files": list(map(str, files)), "references": list(map(str, references))}
-        return self._asked(command, Compared, recipe, deadline).likeness
+        if recipe == baseline or distilled_in(recipe):
+            return []
+        pairs = {
+            index: (self._image(recipe, index), self._image(baseline, index))
+            for index in range(count)
+            if (recipe.key, index) not in self._alike
+        }
+        at_hand = {index: pair for index, pair in pairs.items() if all(file.exists() for file in pair)}
+        if at_hand:
+            files, references = zip(*at_hand.values(), strict=True)
+            command = {"do": "compare", "files": list(map(str, files)), "references": list(map(str, references))}
+            answer = self._asked(command, Compared, recipe, deadline)
+            found = zip(at_hand, zip(answer.likeness, answer.psnr, strict=True), strict=True)
+            self._alike |= {(recipe.key, index): alike for index, alike in found}
+        return [self._alike[recipe.key, index] for index in range(count) if (recipe.key, index) in self._alike]
 
     def _asked(self, command: dict[str, Any], kind: type[A], recipe: Recipe, deadline: float) -> A:
         """Return its answer; a process that an earlier call started may have been killed since, and is replaced.
@@ -96,6 +124,8 @@ class Judge:
             answer = self._process.ask(command, max(0.0, min(SCORE_LIMIT_S, deadline - time.monotonic())))
             return understood(kind, answer, len(command["files"]))
         except TrialFailure as failure:
+            if failure.outcome == "bad_image":
+                raise
             self.dismiss()
             if time.monotonic() >= deadline:
                 raise

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 
 from ..probes.load import Load
 from ..value import Value
+from .fidelity import Tier, missed, tier_of
 from .pace import FIRST_CALLS, warm_up_calls
 from .recipe import Recipe
 
@@ -70,20 +71,33 @@ class Latency(Value):
         return 1.4826 * statistics.median(abs(sample - median) for sample in self.kept_ms) / median
 
 
+class Worst(Value):
+    """An image that lost much against the baseline's, in points of the score."""
+
+    prompt: str
+    seed: int
+    difference: float
+
+
 class Quality(Value):
     """Scores of a recipe's images beside the baseline's, paired by prompt, seed and initial latent.
 
     `scores` and `baseline_scores` are CLIP scores, 100 * max(cosine, 0), in the order of the prompts;
-    `bound` is the lower end of the one-sided 95 % interval of the mean paired difference. `likeness` is the
-    structural similarity (SSIM) with the baseline's own images, of those that were at hand: reported, not judged,
-    and empty where it means nothing because a distilled variant made them.
+    `bound` is the lower end of the one-sided interval of the mean paired difference, at the risk of the look that was
+    taken (search/verdict.py). `worst` has the three images that lost most. `likeness` and `psnr` are the structural
+    similarity (SSIM) with the baseline's own images and the ratio of peak to noise in decibels, of those that were at
+    hand, empty where they mean nothing because a distilled variant made them. `fidelity` is the tier that they had to
+    be in; empty where none was asked for, and they are reported only.
     """
 
     scorer: str
     scores: tuple[float, ...] = Field(min_length=1)
     baseline_scores: tuple[float, ...] = Field(min_length=1)
     bound: float
+    worst: tuple[Worst, ...] = ()
     likeness: tuple[float, ...] = ()
+    psnr: tuple[float, ...] = ()
+    fidelity: Tier | Literal[""] = ""
 
     @model_validator(mode="after")
     def _paired(self) -> Quality:
@@ -103,16 +117,35 @@ class Quality(Value):
         return statistics.fmean(self.baseline_scores)
 
     @property
+    def differences(self) -> tuple[float, ...]:
+        """What each image gained against the baseline's, in points."""
+        return tuple(own - other for own, other in zip(self.scores, self.baseline_scores, strict=True))
+
+    @property
+    def floor(self) -> float:
+        """The 10th percentile of the differences: one image in ten lost at least as much."""
+        if len(self.scores) == 1:
+            return self.differences[0]
+        return statistics.quantiles(self.differences, n=10, method="inclusive")[0]
+
+    @property
     def ssim(self) -> float | None:
         """The mean structural similarity with the baseline's images; None where no image of both was at hand."""
         return statistics.fmean(self.likeness) if self.likeness else None
 
+    @property
+    def tier(self) -> Tier | None:
+        """The closest tier of fidelity that the images are in."""
+        return tier_of(self.likeness)
+
     def shortfall(self, tolerance: float) -> float:
         """Return by how many points the bound misses what is tolerated; 0 or less means that it is met.
 
-        tolerance: the share of the baseline's mean score that may be lost, such as 0.01.
+        tolerance: the share of the baseline's mean score that may be lost, such as 0.01. Where a tier of fidelity is
+        asked for and missed by more, it is that, in hundredths.
         """
-        return -tolerance * self.baseline_mean - self.bound
+        missing = -tolerance * self.baseline_mean - self.bound
+        return max(missing, 100 * missed(self.fidelity, self.likeness)) if self.fidelity else missing
 
 
 class Trial(Value):

@@ -15,7 +15,7 @@ from .workload import Workload
 SCHEMA_VERSION = 1
 
 
-_ADDED = ("adapters", "distilled", "weights", "architecture", "objective")
+_ADDED = ("adapters", "distilled", "weights", "architecture", "objective", "fidelity")
 
 
 class Scope(Value):
@@ -26,7 +26,8 @@ class Scope(Value):
     prompt set, `tolerance` the share of the baseline's score that may be lost. `adapters` names those that are loaded
     into the baseline and into every trial, by digest and scale, and `distilled` the variants that were allowed.
     `weights` is `random` where they were made up, and `architecture` then the digest by which the model is known.
-    `objective` says what was to be small, empty where that was the latency.
+    `objective` says what was to be small, empty where that was the latency, and `fidelity` how close images had to be
+    to the baseline's own, empty where nothing was asked.
     `pipeline_class` says how the model is called; the revision decides it, so it is no part of the key, and older
     rows have an empty one.
     """
@@ -45,6 +46,7 @@ class Scope(Value):
     weights: str = ""
     architecture: str = ""
     objective: str = ""
+    fidelity: str = ""
     pipeline_class: str = ""
 
     @property

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ..errors import UsageError
 from ..probes.machine import Machine
 from ..probes.model import ModelCard
 from ..value import key_of
 from .additions import NOTHING_ADDED, Additions
+from .fidelity import Tier
 from .knobs import Setting
 from .objective import LATENCY, Objective
 from .plan import Scope
@@ -28,6 +30,7 @@ class Task:
     prompts: at least four; the first half judges every recipe, all of them the last candidates.
     scorer: the folder of a CLIPModel, None where quality cannot be measured.
     tolerance: the share of the baseline's CLIP score that may be lost.
+    fidelity: how close images must be to the baseline's own; empty where that is reported only.
     """
 
     card: ModelCard
@@ -41,6 +44,7 @@ class Task:
     tolerance: float
     artifacts: Path
     objective: Objective = LATENCY
+    fidelity: Tier | Literal[""] = ""
     added: Additions = NOTHING_ADDED
 
     def __post_init__(self) -> None:
@@ -50,6 +54,12 @@ class Task:
             raise UsageError(msg)
         if not 0 < self.tolerance < 1:
             msg = f"The tolerance is a share of the score between 0 and 1, such as 0.01; {self.tolerance:g} was given."
+            raise UsageError(msg)
+        if self.fidelity and not self.scorer:
+            msg = "Fidelity is judged beside the CLIP score, which nothing here measures: name a model with --scorer."
+            raise UsageError(msg)
+        if self.fidelity and self.added.distilled_allowed:
+            msg = "Distilled variants make other images than the baseline: leave out --fidelity, or --allow distilled."
             raise UsageError(msg)
         if self.made_up and self.scorer:
             msg = "Of made-up weights no quality can be measured: leave out the scorer, or give a folder with weights."
@@ -94,6 +104,7 @@ class Task:
             weights="random" if self.made_up else "",
             architecture=self.card.architecture if self.made_up else "",
             objective=self.objective.key,
+            fidelity=self.fidelity,
         )
 
     @property

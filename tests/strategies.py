@@ -12,7 +12,8 @@ from autotune.probes.cpu import FEATURES, Cpu
 from autotune.probes.machine import Machine
 from autotune.probes.memory import Memory
 from autotune.probes.software import DISTRIBUTIONS, Software
-from autotune.search.measured import Latency, Outcome, Quality, Trial
+from autotune.search.fidelity import TIERS
+from autotune.search.measured import Latency, Outcome, Quality, Trial, Worst
 from autotune.search.plan import Gain, Plan, Scope
 from autotune.search.recipe import Recipe
 from autotune.search.workload import Workload
@@ -58,7 +59,10 @@ def qualities(draw: st.DrawFn) -> Quality:
         scores=scores,
         baseline_scores=baseline_scores,
         bound=draw(st.floats(-100, 100)),
+        worst=draw(st.lists(st.builds(Worst, difference=SCORES), max_size=3).map(tuple)),
         likeness=draw(st.lists(st.floats(-1, 1), max_size=len(pairs)).map(tuple)),
+        psnr=draw(st.lists(st.floats(0, 100), max_size=len(pairs)).map(tuple)),
+        fidelity=draw(st.sampled_from(["", *TIERS])),
     )
 
 

@@ -19,6 +19,8 @@ from .options import (
     Batch,
     Budget,
     Distilled,
+    Fidelity,
+    Force,
     Frames,
     Goal,
     Guidance,
@@ -100,6 +102,7 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
     guidance: Guidance = None,
     prompts: Prompts = None,
     scorer: Annotated[Path | None, typer.Option(help="Folder of the CLIPModel that judges the images.")] = None,
+    fidelity: Fidelity = None,
     objective: Goal = None,
     images: Images = None,
     lora: Lora = None,
@@ -110,9 +113,7 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
         typer.Option(help="hub: fetched first; random: made up, so that only latency and memory are tuned."),
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, though this was tuned or begun before.")] = False,
-    force: Annotated[
-        bool, typer.Option("--force", help="Try also what cannot fit into memory, as far as can be predicted.")
-    ] = False,
+    force: Force = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be tried, and try nothing.")] = False,
     json_: Json = False,
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
@@ -136,8 +137,9 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
         raise UsageError(msg)
     request = request_of(model, size, steps, batch, frames, guidance, prompts)
     request = replace(request, lora=tuple(lora or ()), allow=tuple(allow or ()), distilled=tuple(distilled or ()))
-    request = replace(request, **_amounts(budget, tolerance), scorer=scorer, weights=str(weights or ""))
-    request = replace(request, objective=str(objective or "latency"), images=images, fresh=fresh, force=force)
+    request = replace(request, **_amounts(budget, tolerance), scorer=scorer, fidelity=str(fidelity or ""))
+    request = replace(request, objective=str(objective or "latency"), images=images, weights=str(weights or ""))
+    request = replace(request, fresh=fresh, force=force)
     if dry_run:
         _dry_run(request, as_json=json_)
     else:

@@ -54,6 +54,23 @@ Goal = Annotated[
     ),
 ]
 Images = Annotated[int | None, typer.Option(min=1, help="With --objective total: how many images.")]
+
+
+class Closeness(StrEnum):
+    """How close images must be to the baseline's own."""
+
+    near = "near"
+    close = "close"
+    similar = "similar"
+
+
+Fidelity = Annotated[
+    Closeness | None,
+    typer.Option("--fidelity", help="How close images must be to the baseline's own [default: reported only]."),
+]
+Force = Annotated[
+    bool, typer.Option("--force", help="Try also what cannot fit into memory, as far as can be predicted.")
+]
 Size = Annotated[str, typer.Option(help="Size of the image, such as 1024x1024.")]
 Steps = Annotated[int | None, typer.Option(help="Denoising steps.")]
 Batch = Annotated[int | None, typer.Option(help="Images a call, or videos.")]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import statistics
 import sys
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,7 @@ from ...search.additions import VARIANTS, distilled_in
 from ...search.baseline import baseline_of, said_baseline
 from ...search.measured import FAILURES
 from ...search.recipe import UNMODIFIED
+from ...search.verdict import unseen_share
 from ...store.places import data_dir
 from ...store.store import FILE_NAME
 from ..catalogue import asked_as
@@ -23,7 +25,7 @@ from ..said import said_ms, said_s
 from .progress import verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from pathlib import Path
 
     from ...probes.machine import Machine
@@ -40,6 +42,7 @@ if TYPE_CHECKING:
     from ..tune import Result
 
 DETAIL_WIDTH = 200
+PROMPT_WIDTH = 50
 
 
 def _console() -> Console:
@@ -110,13 +113,30 @@ def _comparison(plan: Plan) -> Table:
     if plan.quality:
         table.add_row("CLIP score", f"{plan.quality.baseline_mean:.2f}", f"{plan.quality.mean:.2f}")
         table.add_row("paired difference", "", _said_difference(plan.quality, plan.scope.tolerance))
+        for name, said in _said_single(plan.quality):
+            table.add_row(name, "", said)
         if plan.quality.ssim is not None:
-            table.add_row("likeness to it (SSIM)", "", f"{plan.quality.ssim:.3f}")
+            table.add_row("likeness to it (SSIM)", "", _said_likeness(plan.quality))
         elif distilled_in(plan.recipe):
             table.add_row("likeness to it (SSIM)", "", "not meant: distilled")
     else:
         table.add_row("CLIP score", "not measured", "not measured")
     return table
+
+
+def _said_single(quality: Quality) -> Iterator[tuple[str, str]]:
+    """Say how single images did, which no mean tells, and what so few of them cannot tell."""
+    if len(quality.scores) > 1:
+        yield "the worst tenth", f"{quality.floor:+.2f} or less"
+    for worst in quality.worst:
+        yield f"seed {worst.seed}", f"{worst.difference:+.2f}: {_plain(worst.prompt)[:PROMPT_WIDTH]}"
+    yield "ruined and not seen", f"up to {100 * unseen_share(len(quality.scores)):.0f} % of images"
+
+
+def _said_likeness(quality: Quality) -> str:
+    psnr = f", PSNR {statistics.fmean(quality.psnr):.1f} dB" if quality.psnr else ""
+    asked = f", {quality.fidelity} is asked" if quality.fidelity else ""
+    return f"{quality.ssim:.3f}{psnr}: {quality.tier or 'another image'}{asked}"
 
 
 def _said_image(plan: Plan, latency: Latency) -> str:

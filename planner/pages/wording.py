@@ -57,6 +57,7 @@ def repeated(scope: Scope) -> str:
         workload.frames > 1
     )
     flags += [f"--tolerance {100 * scope.tolerance:g}%"] + ["--weights random"] * (scope.weights == "random")
+    flags += [f"--fidelity {scope.fidelity}"] * bool(scope.fidelity)
     return f"autotune --model {scope.model} {' '.join(flags)} --fresh"
 
 

@@ -52,9 +52,10 @@ class Scored(Value):
 
 
 class Compared(Value):
-    """The answer to `compare`: how like its reference each image is."""
+    """The answer to `compare`: how like its reference each image is, as SSIM and as PSNR."""
 
     likeness: tuple[float, ...]
+    psnr: tuple[float, ...]
 
 
 def parsed(text: bytes) -> dict[str, Any]:

@@ -29,7 +29,7 @@ DETAIL_LIMIT = 2000
 
 
 class BadImageError(Exception):
-    """An image that no score can excuse: not finite, black, or flat."""
+    """An image that no score can excuse: not finite, black, flat, noise, or of another size than it should be."""
 
 
 def serve(line: socket.socket) -> None:
@@ -172,10 +172,14 @@ class Worker:
         return {"scores": self._scorer.scores([Path(file) for file in files], prompts)}
 
     def do_compare(self, files: list[str], references: list[str]) -> dict[str, Any]:
-        """Return how like its reference each image is, as structural similarity."""
-        from .likeness import ssim
+        """Return how like its reference each image is: structural similarity, and the ratio of peak to noise."""
+        from .likeness import psnr, ssim, unlike
 
-        return {"likeness": [ssim(Path(one), Path(other)) for one, other in zip(files, references, strict=True)]}
+        pairs = [(Path(one), Path(other)) for one, other in zip(files, references, strict=True)]
+        for pair in pairs:
+            if problem := unlike(*pair):
+                raise BadImageError(problem)
+        return {"likeness": [ssim(*pair) for pair in pairs], "psnr": [psnr(*pair) for pair in pairs]}
 
     def _prepared(self, order: dict[str, Any]) -> Order:
         import torch

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from autotune.search.trial.images import checked, save
-from autotune.search.trial.likeness import ssim
+from autotune.search.trial.likeness import MOST_PSNR, psnr, ssim, unlike
 from autotune.search.trial.memory import PeakMemory
 from autotune.search.trial.worker import BadImageError, classify
 from autotune.shapes.draw import draw, random_scene
@@ -102,3 +102,30 @@ def test_likeness_is_one_of_the_same_and_falls_with_noise(tmp_path: Path) -> Non
     assert found[0] == 1.0
     assert found == sorted(found, reverse=True)
     assert found[-1] < 0.2
+
+
+def saved(pixels: np.ndarray, file: Path) -> Path:
+    Image.fromarray(pixels.astype(np.uint8)).save(file)
+    return file
+
+
+def test_psnr_is_that_of_its_formula(tmp_path: Path) -> None:
+    flat = np.full((16, 16, 3), 100)
+    one, same, other = (saved(pixels, tmp_path / f"{name}.png") for name, pixels in enumerate((flat, flat, flat + 10)))
+    assert psnr(one, same) == MOST_PSNR
+    assert psnr(other, one) == pytest.approx(20 * np.log10(255 / 10))
+
+
+def test_an_image_of_another_size_or_of_noise_is_none(tmp_path: Path) -> None:
+    image = draw(random_scene(Random(1)), Random(1))
+    whole = saved(image, tmp_path / "whole.png")
+    generator = np.random.default_rng(0)
+    noise = saved(generator.integers(0, 256, image.shape), tmp_path / "noise.png")
+    grainy = np.clip(image + generator.normal(0, 20, image.shape), 0, 255)
+    assert unlike(whole, whole) is None
+    assert unlike(saved(grainy, tmp_path / "grainy.png"), whole) is None
+    assert unlike(noise, whole) == "the image is noise"
+    assert unlike(noise, noise) is None, "of a model of made-up weights"
+    assert unlike(saved(image[:64], tmp_path / "half.png"), whole) == (
+        "the image has 128x64 pixels, and the baseline's has 128x128"
+    )

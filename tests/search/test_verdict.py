@@ -87,6 +87,13 @@ def test_feasible_is_run_and_good() -> None:
     assert trial.median_ms == math.inf
 
 
+def test_one_image_in_ten_lost_as_much_as_the_floor() -> None:
+    lost = Quality(scorer="s", scores=(90.0,) * 9 + (50.0,) * 2, baseline_scores=(90.0,) * 11, bound=-20)
+    assert lost.differences == (0.0,) * 9 + (-40.0,) * 2
+    assert lost.floor == -40
+    assert quality(-2.0, -3.0).floor == -2
+
+
 def test_scores_must_be_paired() -> None:
     with pytest.raises(ValueError, match="cannot be paired"):
         Quality(scorer="s", scores=(1.0,), baseline_scores=(1.0, 2.0), bound=0.0)
