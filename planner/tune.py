@@ -368,8 +368,9 @@ class _Session:
 
     def _raced(self, run_id: str, candidates: Sequence[Recipe]) -> list[Plan]:
         self.evaluator.recall(self.trials)  # another way may have turned out to be the fastest baseline
-        deadline = self.deadline - (CONFIRMING * self.budget_s if self.task.scorer else 0)
-        lanes = race(self.evaluator, candidates, deadline, together=self._fit_together(candidates))
+        spare_s = CONFIRMING * self.budget_s if self.task.scorer else 0
+        together = self._fit_together(candidates)
+        lanes = race(self.evaluator, candidates, self.deadline, together=together, spare_s=spare_s)
         tried = {trial.recipe: trial.quality for trial in self.trials}
         qualities = {lane.recipe: tried.get(lane.recipe) for lane in lanes[1:]}
         while won := conclude.winner(lanes, qualities, self.task.tolerance):

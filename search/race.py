@@ -54,19 +54,23 @@ class Lane:
         return self.objective.costs(self.samples_ms, *ready, self.energy_j)
 
 
-def race(evaluator: IsolatedEvaluator, recipes: Sequence[Recipe], deadline: float, *, together: bool) -> list[Lane]:
+def race(
+    evaluator: IsolatedEvaluator, recipes: Sequence[Recipe], deadline: float, *, together: bool, spare_s: float = 0
+) -> list[Lane]:
     """Return the lanes of the baseline and of these recipes, in that order; the i-th samples of all belong together.
 
     together: all pipelines stay loaded and take turns call by call, first on the prompts that judged nothing yet;
     otherwise, where they do not fit side by side, they are loaded in turn, twice, forwards and backwards. A recipe that
-    fails falls out; the others go on. Raises CutOffError if the deadline leaves no time for enough rounds.
+    fails falls out; the others go on. Once there are enough rounds, the last `spare_s` before the deadline are left to
+    others. Raises CutOffError if the deadline leaves no time for enough rounds.
     """
     lanes = [Lane(recipe, objective=evaluator.task.objective) for recipe in (evaluator.baseline, *recipes)]
     with ExitStack() as stack:
         processes: dict[str, TrialProcess] = {}
         for number, prompts in enumerate(_rounds(evaluator, together=together)):
             running = [lane for lane in lanes if not lane.fell_out and not lane.beaten]
-            if time.monotonic() >= deadline or (number in LOOKS and is_decided(running)):
+            end = deadline - spare_s if number >= FEWEST_ROUNDS else deadline
+            if time.monotonic() >= end or (number in LOOKS and is_decided(running)):
                 break
             for lane in running[:: -1 if number % 2 else 1]:
                 if not lane.beaten:

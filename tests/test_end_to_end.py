@@ -68,12 +68,12 @@ class User:
 
 @pytest.fixture(scope="module")
 def user(tmp_path_factory: pytest.TempPathFactory) -> User:
-    """A user who has tuned `shapes` once, for four minutes at most."""
+    """A user who has tuned `shapes` once, for five minutes at most."""
     user = User(tmp_path_factory.mktemp("home"))
     started = time.monotonic()
-    done = user.run("--model", "shapes", "--budget", "240s", "--json")
+    done = user.run("--model", "shapes", "--budget", "300s", "--json")
     assert done.returncode == 0, done.stderr
-    assert time.monotonic() - started < 240 + 20
+    assert time.monotonic() - started < 300 + 20
     (user.home / "events.jsonl").write_text(done.stdout)
     return user
 

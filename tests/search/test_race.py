@@ -12,7 +12,7 @@ import numpy as np
 
 from autotune.search.calls import Calls
 from autotune.search.objective import LATENCY
-from autotune.search.race import LOOKS, Lane, race
+from autotune.search.race import FEWEST_ROUNDS, LOOKS, Lane, race
 from autotune.search.recipe import UNMODIFIED, Recipe
 
 if TYPE_CHECKING:
@@ -80,3 +80,9 @@ def test_fresh_prompts_come_first_and_turns_alternate() -> None:
     _, evaluator = raced(0.002, FAST)
     assert [index for recipe, index in evaluator.asked if recipe == FAST] == [4, 5, 6, 7, 4, 5, 6, 7]
     assert [recipe for recipe, _ in evaluator.asked[:4]] == [UNMODIFIED, FAST, FAST, UNMODIFIED]
+
+
+def test_after_enough_rounds_time_is_left_to_others() -> None:
+    clocked = cast("IsolatedEvaluator", Clocked({UNMODIFIED: 100, FAST: 50}, 0.3))
+    lanes = race(clocked, [FAST], time.monotonic() + 60, together=True, spare_s=120)
+    assert [len(lane.samples_ms) for lane in lanes] == [FEWEST_ROUNDS] * 2
