@@ -54,7 +54,7 @@ if TYPE_CHECKING:
     from ..store.run import Run
 
 LAST_ROUND = 0.25  # share of the budget that is kept for explaining and racing
-CONFIRMING = 0.06  # the part of it in which the winner makes images of the prompts that it was not judged by yet
+CONFIRMING = 0.08  # the part of it in which the winner makes images of the prompts that it was not judged by yet
 RACING = 0.18  # the part of it that is kept for racing alone, unless the trials say that it takes longer
 SPARE_BYTES = 512 * 2**20  # free memory that a trial must leave alone
 WEIGHTS = ("", "hub", "random")

@@ -117,7 +117,10 @@ def test_a_scorer_that_is_killed_is_replaced(task: Task) -> None:
         assert evaluator._judge._process
         psutil.Process(evaluator._judge._process.pid).kill()
         second = evaluator.evaluate(1, WORKS, math.inf, time.monotonic() + 60)
+        whole = evaluator.quality(WORKS, time.monotonic() + 120)
     assert (first.outcome, second.outcome) == ("ok", "ok")
+    assert whole
+    assert len(whole.scores) == len(task.prompts), "for the winner, images of all prompts are made"
     assert first.quality
     assert second.quality
     assert first.quality.likeness == ()
