@@ -16,7 +16,7 @@ ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
-@pytest.mark.parametrize("page", ["docs/catalogue.md", "docs/reference.md"])
+@pytest.mark.parametrize("page", ["docs/catalogue.md", "docs/reference.md", "docs/verdicts.md"])
 def test_what_is_generated_is_what_the_code_says(page: str) -> None:
     command = [sys.executable, "-m", "cogapp", "--check", page]
     environment = {**os.environ, "PYTHONPATH": str(ROOT / ".dev"), "COLUMNS": "100"}
