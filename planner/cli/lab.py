@@ -28,7 +28,10 @@ def sweep(
     *,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure all again, though it was swept before.")] = False,
 ) -> None:
-    """Tune every model of a matrix on every kind of machine of a lab; the same command goes on after a stop."""
+    """Tune many models on the machines of a lab.
+
+    The same command goes on after a stop.
+    """
     if what[0] == "report" and len(what) <= 2:
         _report(what[1] if len(what) == 2 else "", output)
         return

@@ -138,6 +138,9 @@ class TestWhatGoesWrong:
         assert "tuner.lock" in said.err
 
     def test_6_the_port_is_taken(self, tmp_path: Path) -> None:
+        lock = tmp_path / "state" / "daemon.lock"  # by which one daemon waits for another; it stays, and is empty
+        lock.parent.mkdir(exist_ok=True)
+        lock.touch()
         with socket.create_server(("127.0.0.1", 0)) as other, self.unchanged(tmp_path):
             said = run("serve", "--port", str(other.getsockname()[1]))
         check_one_sentence(said, 6)
@@ -220,7 +223,7 @@ class TestUsage:
             ("--modle x", "--model"),
             ("--model", "requires an argument"),
             ("nonsense", "No such command 'nonsense'"),
-            ("plan", "Missing argument '[export] MODEL'"),
+            ("plan", "Missing argument '[export] MODEL | import FOLDER'"),
             ("plan x y", "One model is asked for at a time, and x y was given"),
             ("plan x --format json", "--format is of `autotune plan export x`"),
             ("plan x --max-memory lots", "An amount of memory is a number of bytes"),
@@ -473,6 +476,7 @@ def test_every_command_and_every_option_has_help() -> None:
         "spot",
         "status",
         "stop",
+        "sweep",
         "verify",
     } | asked
     for name, each in commands.items():

@@ -121,6 +121,8 @@ def send(text: bytes, then: Callable[[], Any] = hang) -> Callable[[], Any]:
 
 def die_of(number: signal.Signals) -> Callable[[], None]:
     def way() -> None:
+        if number in {signal.SIGHUP, signal.SIGINT, signal.SIGQUIT}:  # who runs in the background ignores them
+            signal.signal(number, signal.SIG_DFL)
         os.kill(os.getpid(), number)
         time.sleep(60)
 

@@ -110,7 +110,9 @@ def test_few_calls_are_enough_where_all_of_them_are_faster() -> None:
     ratio, low, _ = speedup_apart(baseline_ms, [50.0, 52.0, 90.0, 51.0])
     assert ratio == pytest.approx(2, rel=0.05)
     assert low > 1, "though two of the calls were held up"
-    assert speedup_apart(baseline_ms, [50.0])[1] < 1e-9, "one call proves nothing"
+    assert speedup_apart([100.0, 101.0, 99.0], [50.0, 51.0, 52.0])[1] > 1.5
+    assert speedup_apart([100.0, 101.0, 99.0], [80.0, 99.0, 101.0])[1] < 1
+    assert speedup_apart([100.0], [50.0])[1] < 1e-9, "one call of each proves nothing"
 
 
 def test_the_ranks_of_calls_made_apart_are_those_of_the_tables() -> None:
