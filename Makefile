@@ -33,6 +33,7 @@ lint: $(INSTALLED)
 	$(BIN)/ruff check . || status=1; \
 	$(BIN)/ruff format --check . || status=1; \
 	$(BIN)/mypy || status=1; \
+	$(BIN)/mypy benchmarks || status=1; \
 	exit $$status
 
 clean:

@@ -16,7 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -134,7 +134,7 @@ def busy(seconds: float) -> dict[str, Any]:
             time.sleep(1)
         found = asyncio.run(load(url, RATE, seconds))
         during = Client(url, timeout_s=10).jobs.get(job.id).trials
-        Client(url, timeout_s=10).jobs.cancel(job.id)
+        Client(url, timeout_s=10).jobs.tell(job.id, "cancel")
         return {**found, "trials": during, "resident_mib": round(process.memory_info().rss / 2**20, 1)}
 
 
@@ -202,13 +202,14 @@ def main() -> None:
     with TemporaryDirectory() as home:
         os.environ["AUTOTUNE_HOME"] = os.environ.get("AUTOTUNE_HOME") or home
         tune_briefly()
-        found = {"load_average": os.getloadavg()[0], "cores": len(os.sched_getaffinity(0))}
-        for name, measure in (
+        found: dict[str, Any] = {"load_average": os.getloadavg()[0], "cores": len(os.sched_getaffinity(0))}
+        measures: tuple[tuple[str, Callable[[], dict[str, Any]]], ...] = (
             ("without", alone),
             ("idle", lambda: idle(10)),
             ("busy", lambda: busy(asked.seconds)),
             ("disturbed", lambda: disturbed(asked.rounds)),
-        ):
+        )
+        for name, measure in measures:
             found[name] = measure()
             print(name, json.dumps(found[name]), flush=True)
     if asked.output:

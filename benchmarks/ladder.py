@@ -24,7 +24,6 @@ from typing import TYPE_CHECKING
 from autotune.planner.choose import said_bytes
 from autotune.planner.tune import SPARE_BYTES, Request, task_of
 from autotune.probes.machine import probe
-from autotune.search import evaluate
 from autotune.search.evaluate import IsolatedEvaluator
 from autotune.search.recipe import Choice, Recipe
 from autotune.search.space import space_for
@@ -102,7 +101,6 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--csv", type=Path, help="a file for the table")
     parser.add_argument("--first", type=int, default=len(LADDER), help="only so many steps of the ladder")
     options = parser.parse_args(arguments)
-    evaluate.SLOW = math.inf  # a step down is a result too
     sys.stdout.write(HEADING + "\n")
     rungs = []
     with tempfile.TemporaryDirectory() as home:

@@ -29,12 +29,13 @@ def fill(runs: int, trials: int) -> dict[str, str]:
     """Keep trials, and return the pages that show them."""
     from autotune.store.rows import plan_row, run_row, trial_row
     from autotune.store.store import Store
+    from autotune.tests.daemon.family import MACHINE
     from autotune.tests.pages import tuned
 
     name = plan = ""
     with Store.open() as store:
         for _ in range(runs):
-            begun = store.begin_run(tuned.SCOPE, tuned.MACHINE, fresh=True)
+            begun = store.begin_run(tuned.SCOPE, MACHINE, fresh=True)
             made, plans = tuned.run(trials // runs, name=begun.id)
             name, plan = begun.id, plans[0].id
             with store._writing() as db:
@@ -54,9 +55,9 @@ def fill(runs: int, trials: int) -> dict[str, str]:
 def daemon(small: Path, large: Path, pages: dict[str, str]) -> TestClient:
     """Return a daemon that has shown these pages of a small store, and knows nothing of the large one."""
     from autotune.planner.daemon.app import create_app
-    from autotune.tests.pages import tuned
+    from autotune.tests.daemon.family import MACHINE
 
-    app = create_app(probe=lambda: tuned.MACHINE, free_memory=lambda _: {"cpu": 2**34, "cuda:0": 2**34})
+    app = create_app(probe=lambda: MACHINE, free_memory=lambda _: {"cpu": 2**34, "cuda:0": 2**34})
     asked = TestClient(app, base_url="http://127.0.0.1:8377")
     os.environ["AUTOTUNE_HOME"] = str(small)
     for page in pages.values():

@@ -26,7 +26,6 @@ from autotune.planner.cli.amounts import parse_budget
 from autotune.planner.export import MEASURES, trial_measures
 from autotune.planner.tune import SPARE_BYTES, Request, task_of, tune
 from autotune.probes.machine import probe
-from autotune.search import evaluate
 from autotune.search.assemble import choices_of
 from autotune.search.evaluate import IsolatedEvaluator
 from autotune.search.knobs import KNOBS, Knob
@@ -74,7 +73,6 @@ def main() -> None:
 def measure(table: Path, minutes: float) -> None:
     """Measure what the table does not have yet, the baseline always, and write each row as it is known."""
     deadline = time.monotonic() + 60 * minutes
-    evaluate.SLOW = math.inf  # a table wants the slow ones too, with their quality
     task, _ = task_of(Request(model="shapes"), probe())
     recipes = grid(space_for(task.setting, tuple(knob for knob in KNOBS if knob.name in KNOB_NAMES)))
     done = {recipe.key for recipe in known(table)}

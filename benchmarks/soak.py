@@ -183,7 +183,8 @@ def left_behind(mark: str) -> int:
 
 def soak(minutes: float) -> dict[str, Any]:
     """Do it for so long, and return what was found."""
-    tuner, notes, times_s = Tuner(), [], []
+    tuner, notes = Tuner(), []
+    times_s: list[float] = []
     begun_s = time.monotonic()
     end_s = begun_s + minutes * 60
     app = [sys.executable, __file__, "--ask-until", str(end_s)]

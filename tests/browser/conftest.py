@@ -60,7 +60,8 @@ class Watched:
         return page
 
 
-@pytest.fixture(scope="session")
+# Of the module: while it plays, an event loop runs in this process, in which other tests could run none of their own.
+@pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
     if CHROMIUM is None:
         pytest.skip("needs a browser: apt-get install chromium")
