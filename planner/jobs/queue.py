@@ -54,6 +54,7 @@ class Queue:
         self._command, self._busy, self._retry_s = command, busy, retry_s
         self._lock = threading.RLock()
         self._news = threading.Condition(self._lock)
+        self._has_news = False
         self._jobs: dict[str, Job] = {}
         self._is_read = False
         self._journals: dict[str, Journal] = {}
@@ -150,12 +151,14 @@ class Queue:
 
     def _run(self) -> None:
         while not self._closing:
+            self._has_news = False  # before it looks: what changes while it does is not slept over
             try:
                 self._recover()
                 break
             except StoreError as error:
                 self._wait(str(error))
         while not self._closing:
+            self._has_news = False
             job = self._next()
             if job is None:
                 self._wait("")
@@ -183,8 +186,7 @@ class Queue:
     def _wait(self, problem: str) -> None:
         with self._lock:
             self.problem = problem or self.problem
-            if not self._closing:
-                self._news.wait(self._retry_s)
+            self._news.wait_for(lambda: self._has_news or self._closing, self._retry_s)
 
     def _next(self) -> Job | None:
         """Return the first job that may run now, and say of the others why they wait."""
@@ -256,6 +258,7 @@ class Queue:
             shown = {"state": job.state, "wanted": job.wanted or None, "detail": job.detail}
             if before is None or any(getattr(before, name) != getattr(job, name) for name in shown):
                 self._note(job, {"event": "state", **shown})
+            self._has_news = True
             self._news.notify_all()
 
     def _keep(self, job: Job) -> None:

@@ -152,7 +152,12 @@ class Jobs(RuleBasedStateMachine):
         found = {job.id: (job.state, job.wanted, job.trials) for job in self.queue.jobs()}
         expected = {name: (job.state, job.wanted, job.trials) for name, job in self.jobs.items()}
         at_work = [name for name, job in self.jobs.items() if job.state == "running"]
-        return found == expected and (not at_work or (Player.last is not None and [Player.last.job] == at_work))
+        put_off = {name for name, job in self.jobs.items() if job.put_off}
+        return (
+            found == expected
+            and put_off <= {*self.queue._not_before_s}
+            and (not at_work or (Player.last is not None and [Player.last.job] == at_work))
+        )
 
     @rule(model=st.sampled_from(MODELS), idle_only=st.booleans())
     def ask_for(self, model: str, *, idle_only: bool) -> None:
