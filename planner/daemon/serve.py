@@ -24,7 +24,7 @@ from .token import make_token
 
 HOSTS = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
 PORT = 8377
-MOST_CONNECTIONS = 32
+BACKLOG = 128
 HEADER_LIMIT_BYTES = 16 * 2**10
 
 
@@ -109,7 +109,7 @@ def _listener(host: str, port: int) -> Iterator[socket.socket]:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             listener.bind((address, port))
-            listener.listen(MOST_CONNECTIONS)
+            listener.listen(BACKLOG)
         except OSError as error:
             why = {errno.EADDRINUSE: "another program listens there", errno.EACCES: "only root may listen there"}
             reason = why.get(error.errno or 0, error.strerror or str(error))
@@ -150,6 +150,7 @@ def _server(listener: socket.socket, token: str) -> Callable[[], None]:
     import uvicorn
 
     from .app import create_app
+    from .connection import MOST_CONNECTIONS, Connection
 
     app = create_app(token=token)
 
@@ -161,7 +162,7 @@ def _server(listener: socket.socket, token: str) -> Callable[[], None]:
     config = uvicorn.Config(
         app,
         loop="asyncio",
-        http="h11",
+        http=Connection,
         ws="none",
         lifespan="on",
         log_level="warning",

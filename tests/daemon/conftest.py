@@ -14,6 +14,7 @@ import uvicorn
 from starlette.testclient import TestClient
 
 from autotune.planner.daemon.app import create_app
+from autotune.planner.daemon.connection import Connection
 from autotune.probes.machine import Machine
 
 from .family import GIB, MACHINE
@@ -57,7 +58,7 @@ def ask(world: World) -> TestClient:
 def listening(app: FastAPI) -> Iterator[str]:
     """Let an app listen on a free port, and yield its url."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="on", ws="none"))
+        server = uvicorn.Server(uvicorn.Config(app, http=Connection, log_level="error", lifespan="on", ws="none"))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
         thread.start()
         try:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from autotune.planner.choose import RESERVE_BYTES, RESERVE_SHARE, Answer
 from autotune.planner.daemon.app import BODY_LIMIT_BYTES, create_app
-from autotune.planner.daemon.serve import MOST_CONNECTIONS, PORT
+from autotune.planner.daemon.connection import MOST_CONNECTIONS, REQUEST_S
+from autotune.planner.daemon.serve import PORT
 from autotune.planner.daemon.wire import PlanQuery, Refusal
 from autotune.planner.jobs.wire import JobNow
 from autotune.store.job import Order
@@ -60,6 +61,7 @@ def test_the_numbers_are_the_ones_in_the_code() -> None:
     assert f"http://127.0.0.1:{PORT}" in PAGE
     assert f"{BODY_LIMIT_BYTES // 1024} KiB" in PAGE
     assert f"connections at {MOST_CONNECTIONS}" in PAGE
+    assert f"within {REQUEST_S:.0f} seconds" in PAGE
     assert (RESERVE_BYTES, RESERVE_SHARE) == (128 * MIB, 20)
 
 

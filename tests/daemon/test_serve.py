@@ -10,7 +10,6 @@ import socket
 import stat
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,7 +19,7 @@ import pytest
 
 from autotune.errors import DaemonError, UsageError
 from autotune.planner.client import Client
-from autotune.planner.daemon.serve import MOST_CONNECTIONS, PORT, _listener, serve
+from autotune.planner.daemon.serve import PORT, _listener, serve
 from autotune.planner.daemon.state import FILE_NAME, Listening, read_state, write_state
 from autotune.store.places import state_dir
 
@@ -143,30 +142,6 @@ def test_the_wire_is_guarded_too(daemon: Served) -> None:
     assert say(daemon, b"GET /v1/health HTTP/1.1\r\n" + host + forwarded + close).startswith(b"HTTP/1.1 200 ")
 
 
-def test_a_crowd_is_turned_away_and_the_daemon_goes_on(daemon: Served) -> None:
-    crowd = [socket.create_connection(("127.0.0.1", daemon.port), timeout=10) for _ in range(MOST_CONNECTIONS + 8)]
-    try:
-        deadline = time.monotonic() + 10
-        while time.monotonic() < deadline:
-            told = say(daemon, b"GET /v1/health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n")
-            if told.startswith(b"HTTP/1.1 503 "):
-                break
-        else:
-            pytest.fail("nobody was turned away")
-    finally:
-        for each in crowd:
-            each.close()
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        try:
-            assert Client(daemon.url).health().name == "autotune"
-        except DaemonError:
-            continue
-        break
-    else:
-        pytest.fail("it did not recover")
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, -signal.SIGINT)])
 def test_a_signal_ends_it_and_nothing_is_left(number: signal.Signals, status: int) -> None:
@@ -191,7 +166,7 @@ def test_killed_it_leaves_a_file_that_nobody_believes() -> None:
         assert read_state() is None
     with served() as daemon:
         assert read_state() == Listening.model_validate_json((state_dir() / FILE_NAME).read_bytes())
-        assert Client().plan("shapes").model == "shapes"
+        assert Client(timeout_s=30).plan("shapes").model == "shapes"
 
 
 def test_a_second_daemon_is_refused(daemon: Served, monkeypatch: pytest.MonkeyPatch) -> None:
