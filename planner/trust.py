@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..probes.load import HELD_BACK_SHARE, STALLED_SHARE, STOLEN_SHARE, together
+from ..probes.load import FOREIGN_GPU_SHARE, HELD_BACK_SHARE, STALLED_SHARE, STOLEN_SHARE, together
 from ..search.measured import Latency
 
 if TYPE_CHECKING:
@@ -56,6 +56,14 @@ _SIGNS: tuple[_Sign, ...] = (
         lambda load: f"Memory was so short that something waited for it {100 * load.stalled:.0f} % of the time",
     ),
     (lambda load: load.throttled, lambda _: "The CPU was slowed down for its heat"),
+    (
+        lambda load: load.foreign_gpu > FOREIGN_GPU_SHARE,
+        lambda load: f"Others used {100 * load.foreign_gpu:.0f} % of the GPU",
+    ),
+    (
+        lambda load: load.gpu_slowed,
+        lambda load: f"Heat or supply slowed the GPU down, to {100 * load.gpu_clock:.0f} % of its clock,",
+    ),
 )
 
 

@@ -64,7 +64,7 @@ def ask_child(module: str, timeout_s: float, pythonpath: Sequence[Path] = (), ar
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env=_environment(pythonpath),
+            env=environment(pythonpath),
             bufsize=0,
             start_new_session=True,
         )
@@ -73,7 +73,7 @@ def ask_child(module: str, timeout_s: float, pythonpath: Sequence[Path] = (), ar
     try:
         return _listen(process, timeout_s)
     finally:
-        _end(process)
+        end(process)
 
 
 def answer(collect: Callable[[], dict[str, Any]]) -> NoReturn:
@@ -140,7 +140,7 @@ class _Reader(threading.Thread):
                 self.said += part
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
+def end(process: subprocess.Popen[bytes]) -> None:
     """Kill the process and its group, and reap it: the group outlives it as long as one of its children lives."""
     if sys.platform == "win32":
         process.kill()
@@ -151,7 +151,8 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(1)
 
 
-def _environment(pythonpath: Sequence[Path]) -> dict[str, str]:
+def environment(pythonpath: Sequence[Path]) -> dict[str, str]:
+    """Return what a child gets of the environment, with these folders before all others where it looks for modules."""
     kept = {name: os.environ[name] for name in _NEEDED if name in os.environ}
     folders = [*map(str, pythonpath), *filter(None, [kept.get("PYTHONPATH")]), *_home()]
     return {**kept, "PYTHONPATH": os.pathsep.join(folders)} if folders else kept

@@ -27,6 +27,7 @@ FOREIGN_SHARE = 0.1  # of the cores, and more than the kernel's own threads take
 STOLEN_SHARE = 0.02
 STALLED_SHARE = 0.02
 HELD_BACK_SHARE = 0.02
+FOREIGN_GPU_SHARE = 0.02
 
 
 class Load(Value):
@@ -35,7 +36,8 @@ class Load(Value):
     Of the cores that this process may use, `foreign_cores` were kept busy by other processes of the machine, and
     `stolen_cores` by other machines of the host. `stalled` is the share of the time in which something waited for
     memory, `held_back` that in which the container's CPU quota was used up; `throttled` says whether a core was slowed
-    down for its heat.
+    down for its heat. `foreign_gpu` is the share of the GPU that others used, `gpu_clock` its clock as a share of the
+    highest, and `gpu_slowed` says whether heat or a brake lowered it.
     """
 
     cores: int = Field(ge=1)
@@ -44,6 +46,9 @@ class Load(Value):
     stalled: float = 0.0
     held_back: float = 0.0
     throttled: bool = False
+    foreign_gpu: float = 0.0
+    gpu_clock: float = 0.0
+    gpu_slowed: bool = False
 
     @property
     def is_shared(self) -> bool:
@@ -111,8 +116,13 @@ def together(loads: Sequence[Load]) -> Load:
     def mean(name: str) -> float:
         return round(fmean(getattr(load, name) for load in loads), 3)
 
-    means = {name: mean(name) for name in ("foreign_cores", "stolen_cores", "stalled", "held_back")}
-    return Load(cores=loads[0].cores, throttled=any(load.throttled for load in loads), **means)
+    measures = ("foreign_cores", "stolen_cores", "stalled", "held_back", "foreign_gpu", "gpu_clock")
+    return Load(
+        cores=loads[0].cores,
+        throttled=any(load.throttled for load in loads),
+        gpu_slowed=any(load.gpu_slowed for load in loads),
+        **{name: mean(name) for name in measures},
+    )
 
 
 def _affinity() -> frozenset[int]:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 EVERY = 10  # trials
 FEWEST = 3  # trials before the baseline is measured once more, however the load changes
+MUCH_GPU = 0.1  # more or less of it that others use
 MUCH_CORES = 0.5  # more or fewer that others use than when the baseline was measured last
 NOISE = 0.05  # what is no drift
 SHARE = 0.1  # of the time that is left, at most, for one measurement more
@@ -22,13 +23,14 @@ SHARE = 0.1  # of the time that is left, at most, for one measurement more
 class Drift:
     """The baseline's latency at first and now; `factor` is by how much slower everything is taken to be now.
 
-    `foreign_cores` is what others used when it was measured last, `cost_s` how long that takes; `changed` says whether
-    others used much more or much less beside the last trial.
+    `foreign_cores` and `foreign_gpu` are what others used when it was measured last, `cost_s` how long that takes;
+    `changed` says whether others used much more or much less beside the last trial.
     """
 
     first_ms: float | None = None
     factor: float = 1.0
     foreign_cores: float = 0.0
+    foreign_gpu: float = 0.0
     cost_s: float = 0.0
     trials: int = 0
     changed: bool = False
@@ -56,7 +58,8 @@ class Drift:
 
     def is_more_or_less(self, load: Load) -> bool:
         """Return whether others use much more, or much less, than when the baseline was measured last."""
-        return abs(load.foreign_cores - self.foreign_cores) > MUCH_CORES
+        more_gpu = abs(load.foreign_gpu - self.foreign_gpu) > MUCH_GPU
+        return abs(load.foreign_cores - self.foreign_cores) > MUCH_CORES or more_gpu
 
     def is_due(self, left_s: float, *, anyhow: bool = False) -> bool:
         """Return whether the baseline should be measured again now. anyhow: it should, if there is the time."""
@@ -65,4 +68,5 @@ class Drift:
 
     def _settle(self, load: Load | None) -> None:
         self.foreign_cores = load.foreign_cores if load else 0.0
+        self.foreign_gpu = load.foreign_gpu if load else 0.0
         self.trials, self.changed = 0, False

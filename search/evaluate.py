@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ..probes.load import between, glance
 from ..probes.power import energy_j, spent_j
+from ..probes.watch import Watch
 from ..value import key_of
 from .assemble import builds, environment, has_uneven_steps
 from .baseline import baseline_of
@@ -38,6 +39,7 @@ BUILD_LIMIT_S = 1800  # converting and quantizing a UNet of SD 1.5's size took 7
 LOAD_LIMIT_S = 600
 CALL_LIMIT = 20  # a call may take this many times the baseline's, and CALL_FLOOR_S in any case
 CALL_FLOOR_S = 30
+REST_S = 30.0
 SCORING_S = 60  # images that were made in time are scored
 WATCHED_MS = 500  # what others do is looked up about as often as this, in between calls
 
@@ -70,16 +72,19 @@ class IsolatedEvaluator:
         self.baseline = UNMODIFIED
         self._baseline_ms: float | None = None
         self._drift = Drift()
+        self._watch = Watch(task.device)
 
     def __enter__(self) -> Self:
         """Start the template, and a folder for images."""
         self._folder = Path(tempfile.mkdtemp(prefix="autotune-tuning-"))
+        self._watch.__enter__()
         self.template.__enter__()
         return self
 
     def __exit__(self, *error: object) -> None:
         """End every process, and remove the images."""
         self._judge.dismiss()
+        self._watch.__exit__()
         for template in (self.template, *self._others.values()):
             template.__exit__(*error)
         shutil.rmtree(self._folder, ignore_errors=True)
@@ -297,20 +302,26 @@ class IsolatedEvaluator:
     ) -> Calls:
         """Make one call for each of these prompts, and look at what else goes on about every half second.
 
+        Calls during which a GPU was slowed down for its heat are made again, once, when it has cooled down.
         limit_ms: what a call may take; where its first steps say that it will take longer, it is given up as slow.
         """
-        calls = Calls()
+        calls, has_rested = Calls(), False
         while left := prompts[len(calls.samples_ms) :]:
             known_ms = calls.samples_ms[-1:] or [self._baseline_ms or WATCHED_MS]
             portion = left[: max(1, int(WATCHED_MS / known_ms[0]))]
+            self._watch.seen()  # what was there before is not of these calls
             before, before_j = glance(), self._energy()
             answer = self._called(process, recipe, portion, deadline, limit_ms)
             facts["peak_memory_bytes"] = answer.peak_memory_bytes
-            load, after_j = between(before, glance()), self._energy()
+            load, after_j = self._watch.added(between(before, glance())), self._energy()
             if isinstance(answer, GivenUp):
                 facts |= {"latency": Latency(samples_ms=(answer.at_least_ms,), at_least=True), "load": load}
                 detail = f"{answer.at_least_ms:.0f} ms a call at least, by {answer.done} of {answer.steps} steps."
                 raise TrialFailure("slow", detail)
+            if load.gpu_slowed and not has_rested:
+                has_rested = True
+                self._watch.rest(min(REST_S, deadline - time.monotonic()))
+                continue
             calls.add(answer, load, spent_j(before_j, after_j) if before_j and after_j else None)
         return calls
 

@@ -38,11 +38,14 @@ def test_others_are_said() -> None:
 
 def test_every_other_disturbance_has_its_sentence() -> None:
     worst = Load(cores=2, stolen_cores=0.5, stalled=0.3, held_back=0.4, throttled=True)
+    worst = worst.model_copy(update={"foreign_gpu": 0.25, "gpu_slowed": True, "gpu_clock": 0.6})
     assert [said.partition(" during")[0] for said in doubts([trial(worst)])] == [
         "The host took 0.5 of 2 cores away",
         "The container's CPU quota was used up 40 % of the time",
         "Memory was so short that something waited for it 30 % of the time",
         "The CPU was slowed down for its heat",
+        "Others used 25 % of the GPU",
+        "Heat or supply slowed the GPU down, to 60 % of its clock,",
     ]
 
 

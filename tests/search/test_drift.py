@@ -62,6 +62,13 @@ def test_it_is_due_sooner_when_others_come_or_go(drift: Drift) -> None:
     assert not drift.is_due(1e6)
 
 
+def test_others_on_the_gpu_are_others_too(drift: Drift) -> None:
+    assert drift.is_more_or_less(Load(cores=2, foreign_gpu=0.3))
+    drift.note(100.0, Load(cores=2, foreign_gpu=0.3))
+    assert not drift.is_more_or_less(Load(cores=2, foreign_gpu=0.35))
+    assert drift.is_more_or_less(QUIET)
+
+
 def test_noise_is_no_drift(drift: Drift) -> None:
     drift.note(104.0, QUIET)
     assert drift.factor == 1

@@ -12,6 +12,7 @@ from autotune.probes.load import Load
 from autotune.search.evaluate import IsolatedEvaluator
 from autotune.search.measured import Latency, Trial
 from autotune.search.recipe import UNMODIFIED, Recipe
+from autotune.search.trial.answers import Ran
 
 from .conftest import MODULES
 
@@ -71,3 +72,42 @@ def test_it_is_tried_again_only_if_others_slowed_the_baseline_too(
     assert trial.latency
     assert (len(evaluator.trials), evaluator.looked, trial.latency.median_ms) == (left, looked, ms)
     assert trial.median_ms == pytest.approx(80.0 if not left else ms)
+
+
+class Hot(IsolatedEvaluator):
+    """Makes calls of a made-up process, while the GPU is as hot as it is told."""
+
+    def __init__(self, task: Task, slowed: list[bool]) -> None:
+        super().__init__(task, MODULES)
+        self.slowed, self.rests_s = slowed, list[float]()
+        self._watch = self  # type: ignore[assignment]  # it plays that too
+
+    def seen(self) -> None: ...
+
+    def added(self, load: Load) -> Load:
+        return load.model_copy(update={"gpu_slowed": self.slowed.pop(0)})
+
+    def rest(self, most_s: float) -> None:
+        self.rests_s.append(most_s)
+
+    def _called(self, *_: object) -> Ran:
+        return Ran(latency_ms=(float(len(self.slowed)),), steps_ms=(), peak_memory_bytes=1)
+
+
+@pytest.mark.parametrize(
+    ("slowed", "kept_ms", "rests"),
+    [
+        ([False, False], [2.0, 1.0], 0),
+        ([True, False, False], [2.0, 1.0], 1),
+        ([True, True, True], [2.0, 1.0], 1),  # it does not cool down: that is how it is here
+    ],
+)
+def test_calls_of_a_hot_gpu_are_made_again_once(
+    task: Task, slowed: list[bool], kept_ms: list[float], rests: int
+) -> None:
+    evaluator = Hot(task, [*slowed])
+    calls = evaluator.run(None, BF16, range(2), time.monotonic() + 20, {})  # type: ignore[arg-type]  # nobody looks
+    assert calls.samples_ms == kept_ms
+    assert [load.gpu_slowed for load in calls.loads] == slowed[-2:]
+    assert len(evaluator.rests_s) == rests
+    assert all(0 < rest_s <= 20 for rest_s in evaluator.rests_s)

@@ -64,7 +64,7 @@ def test_trials_and_their_logs_have_none(tmp_path: Path) -> None:
 
 
 def test_probes_have_none() -> None:
-    assert CANARY not in str(child._environment(()))
+    assert CANARY not in str(child.environment(()))
 
 
 COMMANDS = [
