@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from decimal import Decimal
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from threading import Timer
 from typing import TYPE_CHECKING, TypeVar
-from urllib.parse import quote, urlencode, urlsplit
+from urllib.parse import quote, urlencode
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -22,7 +21,8 @@ from ..search.workload import Workload
 from ..store.outcome import Ending
 from ..value import Value
 from .choose import Answer, Wish
-from .daemon.state import LOOPBACK_URL, read_state
+from .daemon.address import UNIX, check_address, connection_to
+from .daemon.state import Listening, read_state
 from .daemon.token import read_token
 from .daemon.wire import (
     ANSWER_LIMIT_BYTES,
@@ -67,7 +67,12 @@ class Daemon:
     @property
     def url(self) -> str:
         """Where the daemon is. Raises DaemonError if none was named, and none lives."""
-        return self._url or _living()
+        return self._url or _living().address
+
+    @property
+    def page_url(self) -> str:
+        """Where a browser finds the daemon's pages: it cannot open a socket in a folder. Raises DaemonError."""
+        return self._url if self._url and not self._url.startswith(UNIX) else _living().url
 
     def get(self, path: str, kind: type[V] | TypeAdapter[V], query: dict[str, str | float | None] | None = None) -> V:
         """Return what a route says."""
@@ -102,15 +107,14 @@ class Client:
     """The daemon, asked by hand. Every method raises DaemonError if it does not answer within `timeout_s`."""
 
     def __init__(self, url: str | None = None, timeout_s: float = TIMEOUT_S) -> None:
-        """Take the daemon at `url`, such as http://127.0.0.1:8377; without one, the daemon of this user that lives.
+        """Take the daemon at `url`; without one, the daemon of this user that lives.
+
+        url: such as http://127.0.0.1:8377, or unix:/path/of/socket.
 
         Raises UsageError if the url leads to another machine, where nothing of this one is to go.
         """
-        if url is not None and not re.match(LOOPBACK_URL, url.rstrip("/")):
-            raise UsageError(
-                f"The daemon is on this machine, at an address like http://127.0.0.1:8377, and {url!r} was given: "
-                f"reach that of another machine through `ssh -L`."
-            )
+        if url is not None:
+            check_address(url)
         self._daemon = Daemon(url, timeout_s)
 
     def plan(self, model: str, **query: str | float | None) -> Answer:
@@ -169,7 +173,7 @@ class Client:
         Raises DaemonError.
         """
         code = self._daemon.post("/v1/doors", Door).code
-        return f"{self._daemon.url}{path}#code={code}"
+        return f"{self._daemon.page_url}{path}#code={code}"
 
 
 def plan(  # noqa: PLR0913 - so much may be said of what is wanted
@@ -271,11 +275,11 @@ _ERRORS = {
 }
 
 
-def _living() -> str:
+def _living() -> Listening:
     listening = read_state()
     if listening is None:
         raise DaemonError("No daemon lives on this machine: start one with `autotune serve`.")
-    return listening.url
+    return listening
 
 
 _MEASURED_OR_NOT: TypeAdapter[Answer | Prediction] = TypeAdapter(Answer | Prediction)
@@ -286,31 +290,28 @@ def _said(value: str | float) -> str:
 
 
 def _fetch(url: str, asked: _Request, timeout_s: float) -> tuple[int, bytes]:
-    """Return status and content. Proxies of the environment are not asked, and no redirect is followed.
+    """Return status and content. No redirect is followed.
 
     Raises DaemonError: also where it answers so slowly, byte by byte, that each byte is in time and the whole is not.
     """
-    address = urlsplit(url)
-    connection = HTTPConnection(address.hostname or "", address.port, timeout=timeout_s)
     try:
-        connection.connect()
-        alarm = Timer(timeout_s, _hang_up, (connection.sock,))
-        alarm.daemon = True
-        alarm.start()
-        try:
-            headers = {"Accept": "application/json", **asked.headers}
-            connection.request(asked.method, asked.path, asked.body, headers)
-            response = connection.getresponse()
-            content = response.read(ANSWER_LIMIT_BYTES + 1)
-        finally:
-            alarm.cancel()
+        with closing(connection_to(url, timeout_s)) as connection:
+            connection.connect()
+            alarm = Timer(timeout_s, _hang_up, (connection.sock,))
+            alarm.daemon = True
+            alarm.start()
+            try:
+                headers = {"Accept": "application/json", **asked.headers}
+                connection.request(asked.method, asked.path, asked.body, headers)
+                response = connection.getresponse()
+                content = response.read(ANSWER_LIMIT_BYTES + 1)
+            finally:
+                alarm.cancel()
     except (OSError, HTTPException, ValueError) as error:
         why = str(error) or type(error).__name__
         raise DaemonError(
             f"No daemon answers at {url} within {timeout_s:g} s ({why}): start one with `autotune serve`."
         ) from error
-    finally:
-        connection.close()
     if len(content) > ANSWER_LIMIT_BYTES:
         raise DaemonError(f"What answers at {url} says more than {ANSWER_LIMIT_BYTES} bytes: it is no daemon of ours.")
     return response.status, content

@@ -178,11 +178,11 @@ def _daemon() -> Iterator[Finding]:
         yield _good("daemon", "No daemon lives here; apps read the store themselves.")
         return
     try:
-        health = Client(listening.url).health()
+        health = Client(listening.address).health()
     except AutotuneError as error:
         yield _problem("daemon", f"{error} Its process is {listening.pid}.", DaemonError)
         return
-    yield _good("daemon", f"autotune {health.version} answers at {listening.url} as process {health.pid}.")
+    yield _good("daemon", f"autotune {health.version} answers at {listening.address} as process {health.pid}.")
     for sentence in health.problems:
         yield _warning("daemon", f"The daemon says: {sentence}")
 

@@ -194,11 +194,14 @@ def verify(  # noqa: PLR0913 - each is an option of the command
 def serve(
     host: Annotated[str, typer.Option(help="Where to listen: this machine's own addresses only.")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="The port; 0 takes any that is free.")] = 8377,
+    socket: Annotated[
+        Path | None, typer.Option(metavar="PATH", help="Also listen at a socket in a folder, for this user alone.")
+    ] = None,
 ) -> None:
     """Answer apps that ask for a plan, over HTTP, until Ctrl-C."""
     from ..daemon.serve import serve as listen
 
-    listen(host, port)
+    listen(host, port, socket)
 
 
 @app.command()
@@ -220,7 +223,7 @@ def stop() -> None:
     """End the daemon that lives on this machine."""
     from ..daemon.stop import stop as end
 
-    typer.echo(f"The daemon at {end().url} has ended.")
+    typer.echo(f"The daemon at {end().address} has ended.")
 
 
 OTHERS = (

@@ -9,8 +9,9 @@ import socket
 import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from datetime import UTC, datetime
+from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
@@ -21,6 +22,7 @@ from ...store.places import state_dir
 from ..client import Client
 from .state import Listening, read_state, remove_state, write_state
 from .token import make_token
+from .unix_socket import unix_listener
 
 HOSTS = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
 PORT = 8377
@@ -33,26 +35,32 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def serve(host: str = "127.0.0.1", port: int = PORT, *, say: Callable[[str], None] = _say) -> None:
+def serve(
+    host: str = "127.0.0.1", port: int = PORT, path: Path | None = None, *, say: Callable[[str], None] = _say
+) -> None:
     """Answer questions over HTTP until SIGINT (raises KeyboardInterrupt) or SIGTERM (raises SystemExit(143)).
 
     host: 127.0.0.1, ::1 or localhost. There is no way to listen to other machines: who may ask is not checked yet.
     port: 0 takes any that is free.
+    path: where to listen beside it, at a socket that this user alone can open.
     say: is told where it listens.
 
-    Raises UsageError for another host, DaemonError if the port is taken or another daemon of this user lives, and
-    StoreError if the folder of its state file cannot be written to.
+    Raises UsageError for another host, DaemonError if the port or the path is taken or another daemon of this user
+    lives, and StoreError if the folder of its state file cannot be written to.
     """
     _check(host, port)
     _refuse_second()
-    with _the_only_daemon(), _listener(host, port) as listener, _terminable():
+    path = path.expanduser().absolute() if path else None
+    beside = unix_listener(path) if path else nullcontext()
+    with _the_only_daemon(), _listener(host, port) as listener, beside as other, _terminable():
         bound = listener.getsockname()[1]
         url = f"http://[::1]:{bound}" if host == "::1" else f"http://127.0.0.1:{bound}"
-        server = _server(listener, make_token())
+        server = _server([listener, other] if other else [listener], make_token())
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        write_state(Listening(url=url, pid=os.getpid(), started=started))
+        write_state(Listening(url=url, socket=str(path or ""), pid=os.getpid(), started=started))
         try:
-            say(f"autotune listens on {url} (for this machine only); try: curl '{url}/v1/plan?model=shapes'")
+            and_at = f" and {path} (for this user only)" if path else ""
+            say(f"autotune listens on {url} (for this machine only){and_at}; try: curl '{url}/v1/plan?model=shapes'")
             server()
         finally:
             remove_state(os.getpid())
@@ -74,11 +82,11 @@ def _refuse_second() -> None:
     if other is None or other.pid == os.getpid():
         return
     try:
-        health = Client(other.url).health()
+        health = Client(other.address).health()
     except DaemonError:
         return
     if health.pid == other.pid:
-        raise DaemonError(f"A daemon listens on {other.url} already (process {other.pid}): ask that, or stop it.")
+        raise DaemonError(f"A daemon listens on {other.address} already (process {other.pid}): ask that, or stop it.")
 
 
 @contextmanager
@@ -145,8 +153,8 @@ def _leave(number: int, _: FrameType | None) -> NoReturn:
     raise SystemExit(128 + number)
 
 
-def _server(listener: socket.socket, token: str) -> Callable[[], None]:
-    """Return what answers on `listener` until a signal comes, which it then raises again."""
+def _server(listeners: list[socket.socket], token: str) -> Callable[[], None]:
+    """Return what answers on `listeners` until a signal comes, which it then raises again."""
     import uvicorn
 
     from .app import create_app
@@ -174,4 +182,4 @@ def _server(listener: socket.socket, token: str) -> Callable[[], None]:
         timeout_keep_alive=5,
         timeout_graceful_shutdown=5,
     )
-    return lambda: Server(config).run(sockets=[listener])
+    return lambda: Server(config).run(sockets=listeners)

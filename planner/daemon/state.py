@@ -12,18 +12,24 @@ from pydantic import Field, ValidationError
 from ...errors import StoreError
 from ...store.places import state_dir
 from ...value import Value
+from .address import LOOPBACK_URL, UNIX
 
 FILE_NAME = "daemon.json"
 MOST_BYTES = 4096
-LOOPBACK_URL = r"^http://(127\.0\.0\.1|\[::1\]|localhost):[0-9]{1,5}$"
 
 
 class Listening(Value):
-    """A daemon: where it listens, and since when (UTC, ISO 8601)."""
+    """A daemon: where it listens, and since when (UTC, ISO 8601). socket: the path of one, empty without."""
 
     url: str = Field(pattern=LOOPBACK_URL)
+    socket: str = Field(default="", pattern=r"^(/[^\x00]*)?$")
     pid: int = Field(ge=1)
     started: str
+
+    @property
+    def address(self) -> str:
+        """Where programs ask: at the socket if there is one, which no other user can have put there."""
+        return UNIX + self.socket if self.socket else self.url
 
 
 def read_state() -> Listening | None:
@@ -45,7 +51,7 @@ def write_state(listening: Listening) -> None:
     unfinished = folder / f".{FILE_NAME}.{secrets.token_hex(8)}"
     try:
         with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(listening.model_dump_json())
+            file.write(listening.model_dump_json(exclude_defaults=True))
         unfinished.replace(folder / FILE_NAME)
     except OSError as error:
         with suppress(OSError):

@@ -23,10 +23,10 @@ def stop(patience_s: float = PATIENCE_S) -> Listening:
     listening = read_state()
     if listening is None:
         raise DaemonError("No daemon lives on this machine, so there is none to stop.")
-    found = Client(listening.url).health()
+    found = Client(listening.address).health()
     if found.pid != listening.pid:
         raise DaemonError(
-            f"What answers at {listening.url} is process {found.pid}, and the daemon was {listening.pid}: "
+            f"What answers at {listening.address} is process {found.pid}, and the daemon was {listening.pid}: "
             f"nothing was stopped."
         )
     with suppress(ProcessLookupError):

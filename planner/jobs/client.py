@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import json
-from http.client import HTTPConnection, HTTPException
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
 from pydantic import ValidationError
 
 from ...errors import DaemonError, UsageError
 from ...store.job import Command, Order
+from ..daemon.address import connection_to
 from .wire import JobList, JobNow
 
 if TYPE_CHECKING:
@@ -71,8 +72,7 @@ class Jobs:
 
     def follow(self, job_id: str, after: int = 0) -> Iterator[dict[str, Any]]:
         """Yield the events of a job behind the one of that number as they happen, until it is over."""
-        address = urlsplit(self._daemon.url)
-        connection = HTTPConnection(address.hostname or "", address.port, timeout=QUIET_S)
+        connection = connection_to(self._daemon.url, QUIET_S)
         try:
             connection.request("GET", f"{_path(job_id)}/events", headers={"Last-Event-ID": str(after)})
             response = connection.getresponse()

@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 import psutil
 import pytest
@@ -26,7 +27,7 @@ from autotune.store.places import state_dir
 from ..conftest import LINK
 from .family import keep
 
-CODE = "from autotune.planner.daemon.serve import serve; serve(host={host!r}, port={port})"
+CODE = "from autotune.planner.daemon.serve import serve; import pathlib; serve(host={host!r}, port={port}, path={path})"
 
 
 @dataclass
@@ -47,8 +48,8 @@ class Served:
 
 
 @contextmanager
-def served(host: str = "127.0.0.1", port: int = 0) -> Iterator[Served]:
-    command = [sys.executable, "-c", CODE.format(host=host, port=port)]
+def served(host: str = "127.0.0.1", port: int = 0, path: Path | None = None) -> Iterator[Served]:
+    command = [sys.executable, "-c", CODE.format(host=host, port=port, path=path and f"pathlib.Path({str(path)!r})")]
     environment = os.environ | {"PYTHONPATH": str(LINK)}
     pipe = subprocess.PIPE
     process = subprocess.Popen(command, env=environment, stdout=pipe, stderr=pipe, text=True)
