@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
 from ...errors import AutotuneError, BusyError, DaemonError, NoPlanError, StoreError, UsageError
@@ -209,7 +210,9 @@ def create_app(  # noqa: PLR0913 - all that there is of the world
         desk.queue.open()
         notify("READY=1")
         watch = asyncio.create_task(keep_watch())
+        ahead = asyncio.create_task(asyncio.to_thread(desk.ledger.read_ahead))
         yield
+        await ahead
         watch.cancel()
         notify("STOPPING=1")
         await asyncio.to_thread(desk.queue.close)
@@ -254,7 +257,9 @@ def _add_routes(app: FastAPI, desk: Desk) -> None:
     @app.get("/", summary="The first page; to programs, what this is", response_model=Welcome, dependencies=alone)
     def welcome(request: Request) -> Welcome | HTMLResponse:
         if "text/html" in request.headers.get("accept", ""):
-            return page("overview.html", shown=overview_of(desk.ledger, desk.machine), twin="/v1/overview")
+            shown = page("overview.html", shown=overview_of(desk.ledger, desk.machine), twin="/v1/overview")
+            shown.background = BackgroundTask(desk.ledger.read_ahead)  # who sees the models opens one
+            return shown
         return Welcome(version=version(), routes=tuple(dict.fromkeys(route.path for route in app.routes)))  # type: ignore[attr-defined]
 
     @app.get("/v1/health", summary="That the daemon lives, and what keeps it from answering", dependencies=alone)
