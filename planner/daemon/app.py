@@ -33,6 +33,7 @@ from .metrics import CONTENT_TYPE, Metric, exposition, metric
 from .notify import keep_watch, notify
 from .shelf import Shelf
 from .web.blind import add_blind
+from .web.jobs import add_job_pages
 from .web.ledger import Ledger
 from .web.pages import add_pages, overview_of, page
 from .wire import (
@@ -235,6 +236,7 @@ def create_app(  # noqa: PLR0913 - all that there is of the world
     _add_routes(app, desk)
     add_doors(app, token)
     add_pages(app, desk.ledger, desk.machine)
+    add_job_pages(app, desk.queue, desk.ledger)
     add_blind(app)
     app.add_exception_handler(AutotuneError, _refused)
     app.add_exception_handler(RequestValidationError, _misunderstood)

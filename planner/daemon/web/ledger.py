@@ -73,6 +73,11 @@ class Ledger:
                 raise NoPlanError(msg)
             return self._account(store, found)
 
+    def model_of(self, run: str) -> str:
+        """Return the model that a run is of; nothing where there is no such run."""
+        with self._read_store() as store:
+            return next((each.scope.model for each in store.runs_alone() if each.id == run), "")
+
     def read_ahead(self) -> None:
         """Read what is likely to be asked for next: the newest runs of the models that were tuned last."""
         with suppress(StoreError), self._read_store() as store:

@@ -1,0 +1,100 @@
+"""Jobs in a real browser, of a daemon with its real queue, each in a process of its own that plays a tuner."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from autotune.planner.daemon.app import create_app
+from autotune.tests.daemon.conftest import TOKEN, listening
+from autotune.tests.daemon.family import GIB, MACHINE
+from autotune.tests.jobs.conftest import Stage, order, over, until
+
+from .conftest import Watched, keep_screenshot
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from playwright.sync_api import Browser
+
+    from autotune.planner.jobs.queue import Queue
+
+pytestmark = pytest.mark.slow
+
+
+@dataclass
+class Working:
+    """A daemon that does jobs, and a browser that looks on."""
+
+    queue: Queue
+    watched: Watched
+
+
+@pytest.fixture
+def working(browser: Browser, _own_files: None, tmp_path: Path) -> Iterator[Working]:
+    folder = tmp_path / "trials"
+    folder.mkdir()
+    queue = Stage(folder).queue()
+    app = create_app(probe=lambda: MACHINE, free_memory=lambda _: {"cpu": 22 * GIB}, token=TOKEN, queue=queue)
+    with listening(app) as url:
+        seen = Watched(browser, url)
+        yield Working(queue, seen)
+        for context in seen.contexts:
+            context.close()
+    assert not seen.complaints
+
+
+def test_a_job_is_paused_resumed_and_stopped_from_its_page(working: Working) -> None:
+    job = working.queue.add(order(most_trials=2000))
+    page = working.watched.page(trusted=True)
+    page.locator("#jobs h3 a").click()
+    page.wait_for_url(f"**/jobs/{job.id}")
+    page.locator(".log div", has_text="threads=7").wait_for()
+    page.get_by_role("button", name="Pause").click()
+    page.get_by_role("button", name="Resume").wait_for()
+    paused = until(working.queue, job, lambda found: found.state == "paused")
+    assert page.locator("#jobs .tag").inner_text() == "Ⅱ paused"
+    page.get_by_role("button", name="Resume").click()
+    page.locator(".log div", has_text=f"threads={paused.trials + 3}").wait_for()
+    page.get_by_role("button", name="Stop").click()
+    page.locator("#jobs .tag", has_text="stopped").wait_for()
+    assert working.queue.job(job.id).state == "stopped"
+    assert page.get_by_role("button").count() == 0
+    said = page.locator(".log div").all_inner_texts()
+    trials = [line.split()[0] for line in said if " ok " in line]
+    assert trials == [str(number) for number in range(len(trials))], "each once, over both sittings"
+    page.reload()
+    page.locator(".log div", has_text="stopped").wait_for()
+    assert page.locator(".log div").all_inner_texts() == said, "who comes late reads all of it"
+
+
+def test_a_job_is_cancelled_with_its_process(working: Working) -> None:
+    job = working.queue.add(order(most_trials=2000))
+    page = working.watched.page(f"/jobs/{job.id}", trusted=True)
+    page.get_by_role("button", name="Cancel").click()
+    page.locator("#jobs .tag", has_text="cancelled").wait_for()
+    assert over(working.queue, job).pid == 0
+
+
+def test_who_only_looks_is_told_that_the_token_is_needed(working: Working) -> None:
+    job = working.queue.add(order(most_trials=2000))
+    page = working.watched.page(f"/jobs/{job.id}")
+    page.get_by_role("button", name="Cancel").click()
+    page.get_by_role("alert").get_by_text("autotune dashboard").wait_for()
+    assert working.queue.job(job.id).state == "running"
+    assert "401" in working.watched.complaints.pop()  # Chromium notes each answer that is no success
+
+
+@pytest.mark.parametrize("look", ["light", "dark", "phone"])
+def test_no_job_runs_over_the_edge(working: Working, tmp_path: Path, look: str) -> None:
+    over(working.queue, working.queue.add(order("crash")))
+    over(working.queue, working.queue.add(order("refused")))
+    job = working.queue.add(order(most_trials=2000, budget_s=600))
+    for name, place in {"jobs": "/jobs", "job": f"/jobs/{job.id}"}.items():
+        page = working.watched.page(place, trusted=True, phone=look == "phone", dark=look == "dark")
+        page.locator("#jobs .recipe", has_text="threads=").wait_for()
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
+        keep_screenshot(page, tmp_path, f"{name}-{look}")
