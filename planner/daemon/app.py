@@ -237,7 +237,7 @@ def create_app(  # noqa: PLR0913 - all that there is of the world
     add_doors(app, token)
     add_pages(app, desk.ledger, desk.machine)
     add_job_pages(app, desk.queue, desk.ledger)
-    add_blind(app)
+    add_blind(app, desk.ledger)
     app.add_exception_handler(AutotuneError, _refused)
     app.add_exception_handler(RequestValidationError, _misunderstood)
     app.add_exception_handler(HTTPException, _not_here)

@@ -9,6 +9,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from autotune.planner.daemon.app import create_app
+from autotune.planner.jobs.queue import Queue
+from autotune.store.blind import read_set
+from autotune.store.store import Store
 from autotune.tests.daemon.conftest import TOKEN, listening
 from autotune.tests.daemon.family import GIB, MACHINE
 from autotune.tests.jobs.conftest import Stage, order, over, until
@@ -19,8 +22,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Browser
-
-    from autotune.planner.jobs.queue import Queue
 
 pytestmark = pytest.mark.slow
 
@@ -98,3 +99,46 @@ def test_no_job_runs_over_the_edge(working: Working, tmp_path: Path, look: str) 
         page.locator("#jobs .recipe", has_text="threads=").wait_for()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
         keep_screenshot(page, tmp_path, f"{name}-{look}")
+
+
+@pytest.mark.usefixtures("_own_files")
+def test_a_set_that_is_asked_for_is_rendered_and_judged(browser: Browser) -> None:
+    """Of the real model, by the process that really does jobs."""
+    queue = Queue(Store.read, Store.open)
+    app = create_app(probe=lambda: MACHINE, free_memory=lambda _: {"cpu": 22 * GIB}, token=TOKEN, queue=queue)
+    with listening(app) as url:
+        seen = Watched(browser, url)
+        page = seen.page("/spot", trusted=True)
+        page.get_by_label("Model").fill("shapes")
+        page.get_by_label("The original beside").fill("precision=bf16")
+        page.get_by_label("Prompts").fill("a large red circle on a blue background\na small green square")
+        page.get_by_label("Pairs").fill("4")
+        page.get_by_role("button", name="Make the pairs").click()
+        page.wait_for_url("**/jobs/**")
+        page.locator("#jobs progress:not([value='0'])").wait_for(timeout=PATIENCE_MS)
+        page.get_by_role("link", name="Judge the pairs").click(timeout=PATIENCE_MS)
+        page.wait_for_url("**/blind/**")
+        blind = read_set(page.url.rpartition("/")[2])
+        assert blind is not None
+        assert (blind.model, blind.recipe, len(blind.screens)) == ("shapes", "precision=bf16", 8)
+        for place, screen in enumerate(blind.screens):
+            page.locator(f"#stage[data-screen='{place}'] .choices:not([hidden])").wait_for()
+            assert page.locator(".choices img").evaluate_all(NOT_FLAT) == [True, True]
+            page.keyboard.press("ArrowRight" if screen.kind == "damaged" and screen.other == screen.right else "1")
+        page.locator("h1", has_text="hown to be distinguishable: ").wait_for()
+        page.goto(f"{url}/spot")
+        page.get_by_text("8 of 8").wait_for()
+        for context in seen.contexts:
+            context.close()
+    assert not seen.complaints
+
+
+PATIENCE_MS = 300_000
+NOT_FLAT = """all => all.map(image => {
+  const size = { width: image.naturalWidth, height: image.naturalHeight };
+  const canvas = Object.assign(document.createElement("canvas"), size);
+  const context = canvas.getContext("2d");
+  context.drawImage(image, 0, 0);
+  const pixels = context.getImageData(0, 0, canvas.width, canvas.height).data;
+  return new Set(new Uint32Array(pixels.buffer)).size > 1;
+})"""

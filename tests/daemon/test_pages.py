@@ -51,6 +51,8 @@ def places(tmp_path: Path) -> dict[str, str]:
         f"/trials/{run}/1/shapes": f"/v1/trials/{run}/1/shapes",
         f"/blind/{blind.id}": f"/v1/blind/{blind.id}",
         "/jobs": "/v1/jobs",
+        "/spot": "/v1/spot",
+        f"/spot?plan={plan.id}": "/v1/spot",
         f"/jobs/{JOB.id}": f"/v1/jobs/{JOB.id}",
     }
 

@@ -27,6 +27,7 @@ STATIC = {
     "app.js": "text/javascript",
     "blind.js": "text/javascript",
     "jobs.js": "text/javascript",
+    "spot.js": "text/javascript",
     "htmx.min.js": "text/javascript",
     "mark.svg": "image/svg+xml",
 }

@@ -26,7 +26,7 @@
       title.append(this.name);
       head.append(...(only ? [] : [title]), this.state);
       this.bar = document.createElement("progress");
-      this.bar.setAttribute("aria-label", "Part of the budget that is spent");
+      this.bar.setAttribute("aria-label", job.order?.kind === "spot" ? "Part of the images that are made" : "Part of the budget that is spent");
       this.figures = node("p", "", "note");
       this.doing = node("p", "", "note recipe");
       this.buttons = node("p", "", "buttons");
@@ -34,9 +34,10 @@
       more.append(node("summary", "Log"), (this.log = node("div", "", "log")));
       this.log.tabIndex = 0;
       this.log.setAttribute("role", "log");
+      this.next = node("p", "", "buttons");
       this.problem = node("p", "", "note");
       this.problem.setAttribute("role", "alert");
-      this.element.append(head, this.bar, this.figures, this.doing, this.buttons, more, this.problem);
+      this.element.append(head, this.bar, this.figures, this.doing, this.buttons, this.next, more, this.problem);
       this.best = this.baseline = null;
       this.told = 0;
       this.update(job);
@@ -51,11 +52,13 @@
       this.element.dataset.state = state;
       this.bar.max = budget_s || 1;
       this.bar.value = Math.min(spent_s || 0, budget_s || 0);
-      this.bar.hidden = !budget_s;
+      this.bar.hidden = !budget_s && this.share === undefined;
+      if (this.share !== undefined) Object.assign(this.bar, { max: 1, value: this.share });
       const best = this.best && `best ${ms(this.best)}` + (this.baseline ? `, baseline ${ms(this.baseline)}` : "");
       const time = budget_s ? `${seconds(spent_s)} of ${seconds(budget_s)}` : seconds(spent_s || 0);
-      this.figures.textContent = [`${trials} trials`, time, best, detail].filter(Boolean).join(" · ");
+      this.figures.textContent = [`${trials} ${order?.kind === "spot" ? "images" : "trials"}`, time, best, detail].filter(Boolean).join(" · ");
       this.show(ASK[state] || []);
+      if (this.job.blind && !this.next.firstChild) this.next.append(Object.assign(node("a", "Judge the pairs", "button main"), { href: `/blind/${this.job.blind}` }));
       if ((state === "running" || only) && this.source === undefined) this.follow();
     }
 
@@ -81,7 +84,7 @@
 
     follow() {
       this.source = new EventSource(`/v1/jobs/${this.job.id}/events`);
-      for (const kind of ["state", "prepared", "trial_start", "trial_end", "race", "done", "refused", "busy", "fetch", "unpack", "row"]) {
+      for (const kind of ["state", "prepared", "trial_start", "trial_end", "race", "done", "refused", "busy", "fetch", "unpack", "row", "image"]) {
         this.source.addEventListener(kind, (event) => this.hear(JSON.parse(event.data)));
       }
       this.source.addEventListener("error", () => {
@@ -96,6 +99,10 @@
       const change = { spent_s: event.spent_s };
       if (event.event === "state") Object.assign(change, { state: event.state, wanted: event.wanted, detail: event.detail });
       if (event.event === "prepared") Object.assign(change, { budget_s: event.budget_s, trials: event.trials });
+      if (event.event === "image") {
+        change.trials = event.made;
+        this.share = event.made / event.of;
+      }
       if (event.event === "trial_start") this.doing.textContent = said(event.recipe);
       if (event.event === "trial_end") this.count(event.trial, change);
       if (event.event === "race") this.doing.textContent = "last round, call by call against the baseline";
