@@ -10,11 +10,13 @@ import pytest
 
 from autotune.planner.daemon.app import create_app
 from autotune.planner.jobs.queue import Queue
+from autotune.search.recipe import Recipe
 from autotune.store.blind import read_set
 from autotune.store.store import Store
 from autotune.tests.daemon.conftest import TOKEN, listening
 from autotune.tests.daemon.family import GIB, MACHINE
 from autotune.tests.jobs.conftest import Stage, order, over, until
+from autotune.tests.pages import tuned
 
 from .conftest import Watched, keep_screenshot
 
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from playwright.sync_api import Browser
+
+    from autotune.search.plan import Plan
 
 pytestmark = pytest.mark.slow
 
@@ -101,21 +105,31 @@ def test_no_job_runs_over_the_edge(working: Working, tmp_path: Path, look: str) 
         keep_screenshot(page, tmp_path, f"{name}-{look}")
 
 
+def a_plan() -> Plan:
+    """Keep a plan of the model that ships with autotune, for calls that take a moment."""
+    small = tuned.SCOPE.workload.model_copy(update={"width": 64, "height": 64, "steps": 2})
+    baseline, other, *_ = tuned.trials()
+    with Store.open() as store:
+        run = store.begin_run(tuned.SCOPE.model_copy(update={"workload": small}), MACHINE, fresh=True)
+        trial = other.model_copy(update={"recipe": Recipe(turned={"precision": "bf16"})})
+        plan = tuned.plan_of(trial, baseline, run.id, run.scope)
+        store.finish_run(run.id, "the budget was used", [plan], finished=True)
+    return plan
+
+
 @pytest.mark.usefixtures("_own_files")
-def test_a_set_that_is_asked_for_is_rendered_and_judged(browser: Browser) -> None:
+def test_a_set_of_a_plan_is_rendered_and_judged(browser: Browser) -> None:
     """Of the real model, by the process that really does jobs."""
-    queue = Queue(Store.read, Store.open)
+    plan, queue = a_plan(), Queue(Store.read, Store.open)
     app = create_app(probe=lambda: MACHINE, free_memory=lambda _: {"cpu": 22 * GIB}, token=TOKEN, queue=queue)
     with listening(app) as url:
         seen = Watched(browser, url)
-        page = seen.page("/spot", trusted=True)
-        page.get_by_label("Model").fill("shapes")
-        page.get_by_label("The original beside").fill("precision=bf16")
+        page = seen.page(f"/plans/{plan.id}", trusted=True)
+        page.get_by_role("link", name="look yourself").click()
         page.get_by_label("Prompts").fill("a large red circle on a blue background\na small green square")
         page.get_by_label("Pairs").fill("4")
         page.get_by_role("button", name="Make the pairs").click()
         page.wait_for_url("**/jobs/**")
-        page.locator("#jobs progress:not([value='0'])").wait_for(timeout=PATIENCE_MS)
         page.get_by_role("link", name="Judge the pairs").click(timeout=PATIENCE_MS)
         page.wait_for_url("**/blind/**")
         blind = read_set(page.url.rpartition("/")[2])
@@ -126,6 +140,9 @@ def test_a_set_that_is_asked_for_is_rendered_and_judged(browser: Browser) -> Non
             assert page.locator(".choices img").evaluate_all(NOT_FLAT) == [True, True]
             page.keyboard.press("ArrowRight" if screen.kind == "damaged" and screen.other == screen.right else "1")
         page.locator("h1", has_text="hown to be distinguishable: ").wait_for()
+        verdict = page.locator("h1").inner_text()
+        page.get_by_role("link", name="To the plan").click()
+        page.get_by_text(verdict).wait_for()
         page.goto(f"{url}/spot")
         page.get_by_text("8 of 8").wait_for()
         for context in seen.contexts:
