@@ -111,9 +111,9 @@ class FakeEngine:
                 recipe=recipe,
                 outcome="ok",
                 latency=Latency(samples_ms=(100.0 - 10 * number,)),
-                peak_memory_bytes=2**20,
+                peak_memory_bytes=2**20 + number,  # the faster, the larger: each is on the front
                 started_at=now(),
-                duration_s=1.0,
+                duration_s=1.0 + 1e-9 * number,  # and takes longer to try, by too little for any price
             )
             self.measured.append((f"{model} on {self.makes[node]}", recipe.key))
             home[model] = home[model].model_copy(
