@@ -14,6 +14,7 @@ from ..errors import StoreError, UsageError
 from ..probes.machine import probe
 from ..search.baseline import baseline_of, ways
 from ..search.bayesian import BayesianSampler
+from ..search.crew import ALONE, Crew
 from ..search.evaluate import CutOffError, IsolatedEvaluator
 from ..search.fidelity import TIERS, Tier
 from ..search.front import front
@@ -220,6 +221,7 @@ def tune(
     on_event: Callable[[Event], None] = lambda _: None,
     *,
     machine: Machine | None = None,
+    crew: Crew = ALONE,
 ) -> Result:
     """Return the best plans for a request, or for a model's name, from the store if it has been answered before.
 
@@ -227,7 +229,8 @@ def tune(
     not the function: what was found so far is concluded and kept, and the run can be resumed. Raises as `task_of` does,
     and ModelError where the model's weights are not here.
 
-    machine: what this one is taken for, where it is not to be asked.
+    machine: what this one is taken for, where it is not to be asked. crew: others who try recipes of the same run;
+    where it is they who conclude, there are no plans here.
     """
     request = Request(model=request) if isinstance(request, str) else request
     if request.weights == "hub":
@@ -258,10 +261,10 @@ def tune(
             most = request.most_trials or 10**9
             first = (*request.first, *carried_over(store, task))
             session = _Session(
-                task, space, evaluator, trials, note, on_event, started + budget_s, budget_s, most, first
+                task, space, evaluator, trials, note, on_event, started + budget_s, budget_s, most, first, crew
             )
             try:
-                found = session.run(run.id)
+                found = session.help() if crew.helps else session.run(run.id)
                 interrupted, reason = False, session.reason
             except KeyboardInterrupt:
                 found = session.screened_plans(run.id)
@@ -304,8 +307,15 @@ class _Session:
     budget_s: float
     most: int
     first: Sequence[Recipe] = ()
+    crew: Crew = ALONE
     reason: str = ""
     decided: bool = False
+
+    def help(self) -> list[Plan]:
+        """Search only, and return no plans: another concludes."""
+        self._search()
+        self.reason = "the others go on"
+        return []
 
     def run(self, run_id: str) -> list[Plan]:
         """Search, explain, race, and return the plans, the winner first."""
@@ -343,8 +353,9 @@ class _Session:
         sampler = BayesianSampler(self.space, self.task.device, self.task.tolerance, first=self.first)
         deadline = self.deadline - LAST_ROUND * self.budget_s
         known = list(self.trials)
-        possible = ways(self.space)
-        for happened in study(self.evaluator, sampler, known, self.task.tolerance, deadline, self.most, possible):
+        self.crew.join(sampler.leave)
+        limits = (self.task.tolerance, deadline, self.most)
+        for happened in study(self.evaluator, sampler, known, *limits, ways(self.space), self.crew):
             self.note(happened)
         if time.monotonic() >= deadline:
             self.reason = OUT_OF_TIME

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 
 from ..errors import UnfitError
 from .baseline import baseline_of, next_way
+from .crew import ALONE
 from .evaluate import CutOffError
 from .recipe import UNMODIFIED, Recipe
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from .crew import Crew
     from .evaluate import Evaluator
     from .measured import Trial
     from .sampler import Sampler
@@ -27,32 +29,46 @@ def study(  # noqa: PLR0913 - all that decides how long it goes on
     deadline: float,
     most: int,
     possible: Sequence[Recipe] = (UNMODIFIED,),
+    crew: Crew = ALONE,
 ) -> Iterator[Recipe | Trial]:
     """Yield each recipe as its trial starts, and the trial as it ends, until the sampler or the budget says stop.
 
     known: trials of an earlier run, which are told to the sampler and not repeated. deadline: of
     `time.monotonic`; a trial that it cuts off is not yielded. most: trials in all, the known ones included.
     possible: what may be the baseline, tried in this order until one fits; empty where nothing is compared.
+    crew: others who try recipes of the same study; their trials are yielded as they are heard of.
     Raises UnfitError if none of these can be measured.
     """
     trials = list(known)
     for trial in trials:
         sampler.tell(trial)
     _check_baseline(trials, possible)
-    while len(trials) < most and time.monotonic() < deadline:
-        recipe = next_way(possible, trials) or sampler.ask()
+    while len(trials) < most and time.monotonic() < deadline and not crew.over:
+        for trial in crew.news():
+            trials.append(trial)
+            sampler.tell(trial)
+            yield trial
+        enough = len(trials) + crew.trying >= most
+        recipe = None if enough else next_way(possible, trials) or sampler.ask()
         if recipe is None:
-            return
+            if crew.wait(deadline):
+                continue
+            break
+        if not crew.claim(recipe):
+            if baseline_of(trials) is None and possible:  # another measures it: nothing can be judged before
+                crew.wait(deadline)
+            continue
         yield recipe
         best = min((trial.cost for trial in trials if trial.feasible(tolerance)), default=math.inf)
         try:
             trial = evaluator.evaluate(len(trials), recipe, best, deadline)
         except CutOffError:
-            return
+            break
         trials.append(trial)
         sampler.tell(trial)
         yield trial
         _check_baseline(trials, possible)
+    yield from crew.part()
 
 
 def _check_baseline(trials: Sequence[Trial], possible: Sequence[Recipe]) -> None:

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from ...errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def sweep(
@@ -23,7 +26,9 @@ def sweep(
     ] = "local",
     output: Annotated[
         Path | None,
-        typer.Option("-o", "--output", help="With report: .html, .md, .csv or .json [default: Markdown, printed]."),
+        typer.Option(
+            "-o", "--output", help="With report: .html, .md, .csv, .json, .parquet [default: Markdown, printed]."
+        ),
     ] = None,
     *,
     fresh: Annotated[bool, typer.Option("--fresh", help="Measure all again, though it was swept before.")] = False,
@@ -79,26 +84,32 @@ def _export(folder: Path) -> None:
 def _report(name: str, output: Path | None) -> None:
     from ...store.store import Store
     from ..lab.places import store_file
-    from ..lab.result import newest, table, told
+    from ..lab.result import newest, told
+    from ..lab.tables import as_csv, as_parquet
     from ..pages.render import STATIC, render
 
     found = newest(name)
     with Store.read(store_file()) as store:
         result = told(found[0], store, found[1] if len(found) > 1 else None)
-    form = output.suffix.lower() if output else ".md"
-    if form == ".html":
-        text = render("sweep.html", told=result, style=(STATIC / "style.css").read_text(encoding="utf-8"))
-    elif form in {".md", ".csv", ".json"}:
-        forms = {".csv": lambda: table(result.rows), ".json": lambda: result.model_dump_json(indent=2)}
-        text = forms.get(form, lambda: render("sweep.md", told=result))()
-    else:
-        msg = f"The report of a sweep is .html, .md, .csv or .json, and {output} is none of them."
+    forms: dict[str, Callable[[], bytes]] = {
+        ".html": lambda: render(
+            "sweep.html", told=result, style=(STATIC / "style.css").read_text(encoding="utf-8")
+        ).encode(),
+        ".md": lambda: render("sweep.md", told=result).encode(),
+        ".csv": lambda: as_csv(result.rows),
+        ".json": lambda: result.model_dump_json(indent=2).encode(),
+        ".parquet": lambda: as_parquet(result.rows),
+    }
+    form = forms.get(output.suffix.lower() if output else ".md")
+    if form is None:
+        msg = f"The report of a sweep is .html, .md, .csv, .json or .parquet, and {output} is none of them."
         raise UsageError(msg)
+    content = form()
     if output is None:
-        typer.echo(text.rstrip("\n"))
+        typer.echo(content.decode().rstrip("\n"))
         return
     try:
-        output.write_text(text, encoding="utf-8")
+        output.write_bytes(content)
     except OSError as error:
         msg = f"{output} cannot be written: {error.strerror}."
         raise UsageError(msg) from error

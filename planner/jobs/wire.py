@@ -22,7 +22,6 @@ class JobNow(Value):
     wanted: Command | None
     detail: str
     run: str
-    blind: str
     trials: int
     spent_s: float
     budget_s: float

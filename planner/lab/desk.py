@@ -30,10 +30,10 @@ class Desk:
         self._lines: queue.SimpleQueue[str] = queue.SimpleQueue()
 
     def look(self) -> str:
-        """Return the machine as JSON."""
-        from .job import machine_here
+        """Return the machine and what it has of runs that have not ended, as JSON."""
+        from .job import looked
 
-        return machine_here().model_dump_json()
+        return looked().model_dump_json()
 
     def start(self, module: str, order: str) -> None:
         """Start a job; one that still runs is ended."""
@@ -62,6 +62,13 @@ class Desk:
             while True:
                 lines.append(self._lines.get_nowait())
         return lines
+
+    def say(self, line: str) -> None:
+        """Tell the job a line; one that has ended hears none."""
+        if self._process and self._process.stdin:
+            with suppress(OSError, ValueError):
+                self._process.stdin.write(line + "\n")
+                self._process.stdin.flush()
 
     def stop(self) -> None:
         """Have the job conclude what it has found."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ...errors import TechniqueMissingError, UnfitError
-from ...probes.machine import Machine
 from .desk import ENDED, Desk
+from .job import Looked
 from .machines import NAME, Node, Seen
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 START_S = 60.0  # for a desk to stand, and the machine's probes to answer
 SILENCE_S = 60.0  # and a machine is given up: a desk answers every second, whatever its job does
 POLL_S = 1.0
+BESIDE = "beside"  # the thread of a desk that talks while the other listens
 OBJECT_STORE_BYTES = 100 * 2**20  # what goes through it is text
 
 
@@ -54,6 +55,10 @@ class Engine(Protocol):
 
     def hear(self, timeout_s: float) -> list[Heard]:
         """Return what came in, waiting a while for the first."""
+        ...
+
+    def say(self, node: str, line: str) -> None:
+        """Tell the job on a machine something, if it still runs."""
         ...
 
     def stop(self, node: str) -> None:
@@ -123,8 +128,8 @@ class RayEngine:
             for ref in ready:
                 node = asked[ref]
                 try:
-                    machine = Machine.model_validate_json(self._ray.get(ref))
-                    seen.append(Seen(node=node, machine=machine))
+                    found = Looked.model_validate_json(self._ray.get(ref))
+                    seen.append(Seen(node=node, machine=found.machine, runs=found.runs))
                 except Exception as error:  # noqa: BLE001 - whatever it is, the other machines go on
                     left_out[node.id] = f"{node.name} cannot be used: {' '.join(str(error).split())[-300:]}"
         for ref in waiting:
@@ -137,6 +142,7 @@ class RayEngine:
     def start(self, node: str, module: str, order: str) -> None:
         """Start a job, and begin to listen."""
         desk = self._desks[node]
+        self._polls = {ref: owner for ref, owner in self._polls.items() if owner != node}  # of the job before
         desk.start.remote(module, order)
         self._polls[desk.hear.remote(POLL_S)] = node
         self._answered_s[node] = time.monotonic()
@@ -155,9 +161,14 @@ class RayEngine:
             heard.append(Heard(node, lost="no answer"))
         return heard
 
+    def say(self, node: str, line: str) -> None:
+        """Tell the job on a machine something; it is not behind what the desk is listening to."""
+        if node in self._desks:
+            self._desks[node].say.options(concurrency_group=BESIDE).remote(line)
+
     def stop(self, node: str) -> None:
         """Have the job on a machine conclude what it has found."""
-        self._desks[node].stop.remote()
+        self._desks[node].stop.options(concurrency_group=BESIDE).remote()
 
     def _heard(self, ref: Any) -> Heard:
         node = self._polls.pop(ref)
@@ -178,7 +189,8 @@ class RayEngine:
 
         if node.id not in self._desks:
             said = next(each for each in self._ray.nodes() if each["NodeID"] == node.id)["Resources"]
-            made = self._ray.remote(max_restarts=0, max_task_retries=0)(Desk).options(
+            kept = {"max_restarts": 0, "max_task_retries": 0, "concurrency_groups": {BESIDE: 1}}
+            made = self._ray.remote(**kept)(Desk).options(
                 num_cpus=said.get("CPU", 0),
                 num_gpus=said.get("GPU", 0),
                 scheduling_strategy=NodeAffinitySchedulingStrategy(node.id, soft=False),

@@ -23,7 +23,8 @@ class Entry(Value):
 
     run: the run that its trials are kept in; machine: who did it; note: in a sentence, what happened; took_s: machine
     time of this try; carried: recipes of a like machine that it began with, and `like` is that machine; price: of an
-    hour of the machine, kind: its key.
+    hour of the machine, kind: its key. helps: the machine only tries recipes of a job that another concludes.
+    tried: how many trials it made in this try, and pace: how many times as long they took as beside the baseline.
     """
 
     at: str
@@ -37,6 +38,9 @@ class Entry(Value):
     like: str = ""
     price: float | None = None
     kind: str = ""
+    helps: bool = False
+    tried: int = 0
+    pace: float = 1.0
 
 
 class Opening(Value):
@@ -88,8 +92,8 @@ class Journal:
 
     @property
     def jobs(self) -> dict[str, Entry]:
-        """The last entry with a state of each job."""
-        return {entry.job: entry for entry in self.entries if entry.job and entry.state}
+        """The last entry with a state of each job, of the machine that concludes it."""
+        return {entry.job: entry for entry in self.entries if entry.job and entry.state and not entry.helps}
 
 
 def journals(folder: Path) -> Iterator[Journal]:

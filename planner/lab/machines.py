@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ...errors import UnfitError
 from ...probes.machine import Machine
+from ...store.run import Run
 from ...value import Value, key_of
 from ..choose import said_bytes
 
@@ -33,10 +34,11 @@ class Node(Value):
 
 
 class Seen(Value):
-    """A node, and what its probes say."""
+    """A node, what its probes say, and what it has of runs that have not ended."""
 
     node: Node
     machine: Machine
+    runs: tuple[Run, ...] = ()
 
     @property
     def kind(self) -> str:

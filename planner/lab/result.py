@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import csv
-import io
+import statistics
 from typing import TYPE_CHECKING
 
 from ...errors import NoPlanError
 from ...store.store import Store
 from ...value import Value
-from .journal import Journal, journals
+from .journal import Entry, Journal, journals
 from .places import sweeps_folder
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from ...search.measured import Trial
     from ...search.plan import Plan
     from ...store.run import Run
 
@@ -25,9 +25,9 @@ WORSE = 1.05
 class Row(Value):
     """One job of the matrix. What was not measured, or is not known, is None.
 
-    quality: the share of the baseline's CLIP score; cost: of 1000 images, in the money of the lab's price per hour;
-    before: how many times as long it takes as in the older sweep. carried: of the recipes of a like machine, how many
-    were tried, ran, and whether the plan is one of them.
+    quality: the share of the baseline's CLIP score; energy_j: of an image, where energy was the objective; cost: of
+    1000 images, in the money of the lab's price per hour; before: how many times as long it takes as in the older
+    sweep. carried: of the recipes of a like machine, how many were tried, ran, and whether the plan is one of them.
     """
 
     machine: str
@@ -45,14 +45,24 @@ class Row(Value):
     speedup_low: float | None = None
     peak_bytes: int | None = None
     quality: float | None = None
+    energy_j: float | None = None
     cost: float | None = None
     before: float | None = None
     carried: str = ""
     best: bool = False
 
+    @property
+    def title(self) -> str:
+        """The job without its machine."""
+        return self.job.rpartition(" on ")[0]
+
 
 class Told(Value):
-    """A sweep, to be told. happened: in the order in which it did, what is not a job's own success."""
+    """A sweep, to be told.
+
+    shared: of each job that machines shared, who tried how much, and who is slower; happened: in the order in which it
+    did, what is not a job's own success.
+    """
 
     name: str
     started_at: str
@@ -60,6 +70,7 @@ class Told(Value):
     machines: tuple[str, ...]
     rows: tuple[Row, ...]
     happened: tuple[str, ...]
+    shared: tuple[str, ...] = ()
     older: str = ""
 
     @property
@@ -89,14 +100,9 @@ def newest(name: str = "") -> list[Journal]:
 
 def told(journal: Journal, store: Store, older: Journal | None = None) -> Told:
     """Return what is to be told of a sweep. older: one to compare with."""
-    before = {row.job: row for row in told(older, store).rows if row.latency_ms} if older else {}
     rows = [_row(journal, job, store) for job in journal.jobs]
-    rows = [
-        row.model_copy(update={"before": row.latency_ms / (before[row.job].latency_ms or row.latency_ms)})
-        if row.latency_ms and row.job in before
-        else row
-        for row in rows
-    ]
+    if older:
+        rows = _beside(rows, told(older, store).rows)
     return Told(
         name=journal.opening.lab.name,
         started_at=journal.opening.at,
@@ -104,17 +110,19 @@ def told(journal: Journal, store: Store, older: Journal | None = None) -> Told:
         machines=tuple(dict.fromkeys(each.note for each in journal.entries if not each.job and each.machine)),
         rows=tuple(sorted(_with_winners(rows), key=lambda row: (row.model, row.job))),
         happened=tuple(_happened(journal)),
+        shared=tuple(filter(None, (_shared(journal.of(job)) for job in journal.jobs))),
         older=older.opening.at if older else "",
     )
 
 
-def table(rows: Sequence[Row]) -> str:
-    """Return rows as CSV."""
-    file = io.StringIO()
-    writer = csv.DictWriter(file, list(Row.model_fields), lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(row.model_dump() for row in rows)
-    return file.getvalue()
+def _beside(rows: Sequence[Row], older: Sequence[Row]) -> list[Row]:
+    """Return rows that say what has become of them; with other software a machine is of another kind, yet itself."""
+    before = {name: row.latency_ms for row in older for name in (row.job, (row.title, row.machine)) if row.latency_ms}
+    found = ((row, before.get(row.job) or before.get((row.title, row.machine))) for row in rows)
+    return [
+        row.model_copy(update={"before": row.latency_ms / was_ms}) if row.latency_ms and was_ms else row
+        for row, was_ms in found
+    ]
 
 
 def _row(journal: Journal, job: str, store: Store) -> Row:
@@ -136,11 +144,12 @@ def _row(journal: Journal, job: str, store: Store) -> Row:
         failed=sum(trial.outcome not in {"ok", "slow"} for trial in trials),
         carried=_carried(journal, job, run, plan),
     )
-    return row.model_copy(update=_figures(plan, _price(journal, last.machine))) if plan else row
+    return row.model_copy(update=_figures(plan, trials, _price(journal, last.machine))) if plan else row
 
 
-def _figures(plan: Plan, price: float | None) -> dict[str, object]:
+def _figures(plan: Plan, trials: Sequence[Trial], price: float | None) -> dict[str, object]:
     quality, latency_ms = plan.quality, plan.latency.median_ms
+    joules = [trial.cost for trial in trials if trial.recipe == plan.recipe and plan.scope.objective == "energy"]
     an_image_h = latency_ms / 3.6e6 / plan.scope.workload.batch
     return {
         "recipe": plan.recipe.key,
@@ -150,6 +159,7 @@ def _figures(plan: Plan, price: float | None) -> dict[str, object]:
         "speedup_low": plan.speedup_low,
         "peak_bytes": plan.peak_memory_bytes,
         "quality": quality.mean / quality.baseline_mean if quality and quality.baseline_mean else None,
+        "energy_j": joules[0] / plan.scope.workload.batch if joules else None,
         "cost": 1000 * an_image_h * price if price is not None else None,
     }
 
@@ -164,12 +174,9 @@ def _with_winners(rows: Sequence[Row]) -> list[Row]:
     """Mark the fastest machine of each job's title."""
     best: dict[str, float] = {}
     for row in rows:
-        title = row.job.rpartition(" on ")[0]
         if row.latency_ms is not None:
-            best[title] = min(row.latency_ms, best.get(title, row.latency_ms))
-    return [
-        row.model_copy(update={"best": row.latency_ms == best.get(row.job.rpartition(" on ")[0], -1)}) for row in rows
-    ]
+            best[row.title] = min(row.latency_ms, best.get(row.title, row.latency_ms))
+    return [row.model_copy(update={"best": row.latency_ms == best.get(row.title, -1)}) for row in rows]
 
 
 def _carried(journal: Journal, job: str, run: Run | None, plan: Plan | None) -> str:
@@ -182,6 +189,19 @@ def _carried(journal: Journal, job: str, run: Run | None, plan: Plan | None) -> 
     won = "; the plan is one of them" if plan and plan.recipe.key in entry.carried else ""
     missing = f", {len(not_tried)} not possible or not tried here" if not_tried else ""
     return f"{len(ran)} of {len(entry.carried)} recipes of {entry.like} ran{missing}{won}"
+
+
+def _shared(entries: Sequence[Entry]) -> str:
+    """Say who tried how many recipes of a job, where machines shared it, and how long they took beside the baseline."""
+    if not any(entry.helps for entry in entries):
+        return ""
+    parts = []
+    for machine in dict.fromkeys(entry.machine for entry in entries if entry.tried):
+        own = [entry for entry in entries if entry.machine == machine and entry.tried]
+        pace = statistics.median(entry.pace for entry in own)
+        slower = f" (there all takes {pace:.2f} times as long)" if pace != 1 else ""
+        parts.append(f"{machine} tried {sum(entry.tried for entry in own)}{slower}")
+    return f"{entries[0].job.rpartition(' on ')[0]}: {', '.join(parts)}"
 
 
 def _happened(journal: Journal) -> list[str]:

@@ -75,6 +75,13 @@ class Schedule:
             self._running[found.key] = found
         return found
 
+    def lend(self, job: Job) -> bool:
+        """Count what a machine that helps with a job will take, and return whether the total reaches for it."""
+        reached = job.expected_s <= self.left_s
+        if reached:
+            self._running[job.key] = job
+        return reached
+
     def done(self, job: Job, took_s: float) -> None:
         """Hear that a running job has ended, well or for good."""
         del self._running[job.key]

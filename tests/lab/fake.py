@@ -33,11 +33,20 @@ class DriverKilledError(Exception):
 
 
 @dataclass
+class Ear:
+    """What a job has heard."""
+
+    theirs: set[str] = field(default_factory=set)
+    answer: str = ""
+    over: bool = False
+
+
+@dataclass
 class FakeEngine:
     """Each machine keeps its runs in `homes`, as its own store would; `measured` is every trial that was really run.
 
     lose: machines that go away for good once they have told so many lines; crash: those whose process does, once.
-    killed_after: heard lines after which the driver is no more.
+    killed_after: heard lines after which the driver is no more; slowed: by model, how many times as long plans take.
     """
 
     makes: dict[str, str]
@@ -48,8 +57,11 @@ class FakeEngine:
     crash: dict[str, int] = field(default_factory=dict)
     refuses: dict[str, str] = field(default_factory=dict)
     killed_after: float = math.inf
+    slowed: dict[str, float] = field(default_factory=dict)
     _jobs: dict[str, Iterator[dict[str, Any]]] = field(default_factory=dict)
     _told: dict[str, int] = field(default_factory=dict)
+    _models: dict[str, str] = field(default_factory=dict)
+    _ears: dict[str, Ear] = field(default_factory=dict)
 
     def nodes(self) -> tuple[Node, ...]:
         return tuple(
@@ -57,13 +69,29 @@ class FakeEngine:
         )
 
     def look(self, nodes: Sequence[Node]) -> tuple[list[Seen], dict[str, str]]:
-        return [Seen(node=node, machine=machine(self.makes[node.id])) for node in nodes], {}
+        return [
+            Seen(
+                node=node,
+                machine=machine(self.makes[node.id]),
+                runs=tuple(self.homes.get(node.id, {}).values()),
+            )
+            for node in nodes
+        ], {}
 
     def start(self, node: str, module: str, order: str) -> None:
         del module
         read = Order.model_validate_json(order)
         self.orders.append((node, read))
+        self._ears[node], self._models[node] = Ear(), str(read.request["model"])
         self._jobs[node] = self._do(node, read)
+
+    def say(self, node: str, line: str) -> None:
+        said, ear = json.loads(line), self._ears[node]
+        ear.theirs = {*said.get("theirs", ear.theirs)}
+        ear.answer = next((word for word in ("yours", "taken") if word in said), ear.answer)
+        ear.over = ear.over or "over" in said
+        if "trial" in said:
+            self._keep(node, self._models[node], Trial.model_validate_json(json.dumps(said["trial"])))
 
     def stop(self, node: str) -> None:
         del self._jobs[node]
@@ -71,10 +99,10 @@ class FakeEngine:
     def hear(self, timeout_s: float) -> list[Heard]:
         del timeout_s
         heard = []
+        self.killed_after -= len(self._jobs)
+        if self.killed_after < 0:  # before anything is lost that it would tell of
+            raise DriverKilledError
         for node in list(self._jobs):
-            self.killed_after -= 1
-            if self.killed_after < 0:
-                raise DriverKilledError
             self._told[node] = self._told.get(node, 0) + 1
             if self._told[node] > self.lose.get(node, 10**9):
                 del self.makes[node], self._jobs[node]
@@ -103,22 +131,39 @@ class FakeEngine:
             home[model] = order.run.model_copy(update={"trials": tuple(known.values())})
         run = home.setdefault(model, Run(id=new_id(), scope=scope, state="new", started_at=now()))
         yield {"prepared": {"run": run.model_dump(mode="json"), "machine": here.model_dump(mode="json")}}
-        for number, recipe in enumerate(RECIPES):
-            if recipe.key in {trial.recipe.key for trial in home[model].trials}:
+        ear = self._ears[node]
+        while not ear.over and (left := self._untried(node, model)):
+            recipe = next((recipe for recipe in left if recipe.key not in ear.theirs), None)
+            ear.answer = ""
+            yield {"trying": recipe.key} if recipe else {}
+            while recipe and not ear.answer:
+                yield {}
+            if recipe is None or ear.answer == "taken":
                 continue
             trial = Trial(
-                number=number,
+                number=RECIPES.index(recipe),
                 recipe=recipe,
                 outcome="ok",
-                latency=Latency(samples_ms=(100.0 - 10 * number,)),
-                peak_memory_bytes=2**20 + number,  # the faster, the larger: each is on the front
+                latency=Latency(samples_ms=(100.0 - 10 * RECIPES.index(recipe),)),
+                peak_memory_bytes=2**20,
                 started_at=now(),
-                duration_s=1.0 + 1e-9 * number,  # and takes longer to try, by too little for any price
+                duration_s=1.0,
             )
             self.measured.append((f"{model} on {self.makes[node]}", recipe.key))
-            home[model] = home[model].model_copy(
-                update={"trials": (*home[model].trials, trial)}
-            )  # kept before it is told
+            self._keep(node, model, trial)  # before it is told
             yield {"trial": trial.model_dump(mode="json")}
-        best = plan(3, run.id, scope).model_dump(mode="json")
-        yield {"ended": {"reason": "nothing better is expected", "plans": [best], "finished": True}}
+        yield {"searched": True}
+        best = plan(3, run.id, scope)
+        slowed = tuple(ms * self.slowed.get(model, 1.0) for ms in best.latency.samples_ms)
+        best = best.model_copy(update={"latency": Latency(samples_ms=slowed)})
+        plans = [best.model_dump(mode="json")]
+        yield {"ended": {"reason": "nothing better is expected", "plans": plans, "finished": True}}
+
+    def _keep(self, node: str, model: str, trial: Trial) -> None:
+        run = self.homes[node][model]
+        known = {each.recipe.key: each for each in (*run.trials, trial)}
+        self.homes[node][model] = run.model_copy(update={"trials": tuple(known.values())})
+
+    def _untried(self, node: str, model: str) -> list[Recipe]:
+        tried = {trial.recipe.key for trial in self.homes[node][model].trials}
+        return [recipe for recipe in RECIPES if recipe.key not in tried]

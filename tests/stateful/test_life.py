@@ -15,8 +15,10 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
+import pytest
+from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
 from starlette.testclient import TestClient
 
 from autotune.planner.choose import needs_bytes
@@ -28,8 +30,8 @@ from autotune.store.store import Store
 
 from ..daemon.conftest import BASE_URL, KNOWS, TOKEN
 from ..daemon.family import GIB, MACHINE, plan_of
+from ..faults.settings import MORE
 from ..store.samples import trial
-from .lives import live, lives
 
 MODEL = "mine"
 SCOPE = plan_of(model=MODEL).scope
@@ -224,6 +226,15 @@ class Life(RuleBasedStateMachine):
         assert found == {name: (kept.trials, kept.finished) for name, kept in self.model.runs.items()}
 
 
-@lives(many=15)
+@pytest.mark.parametrize(
+    ("examples", "steps"), [(8, 25), pytest.param(15 * MORE, 50, marks=pytest.mark.slow)], ids=["few", "many"]
+)
 def test_no_life_goes_another_way_than_its_model(examples: int, steps: int) -> None:
-    live(Life, examples, steps)
+    limits = settings(
+        max_examples=examples,
+        stateful_step_count=steps,
+        deadline=None,
+        suppress_health_check=list(HealthCheck),
+        print_blob=True,
+    )
+    run_state_machine_as_test(Life, settings=limits)
