@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from ..errors import NoPlanError
 from ..probes.software import probe_software
 from ..search.additions import NOTHING_ADDED
-from ..search.assemble import environment, workload_of
+from ..search.assemble import build, builds, environment, workload_of
 from ..search.knobs import Bench
 from ..search.pipeline import call_arguments
 from ..store.places import cache_dir
@@ -79,8 +79,13 @@ def _script(model: Model, answer: Answer) -> tuple[str, str]:
 
 
 def script_of(model: Model, plan: Plan, answer: Answer | None = None) -> str:
-    """Return the script of a plan for which `why_not` says nothing; the call is the answer's, or as it was measured."""
+    """Return the script of a plan for which `why_not` says nothing; the call is the answer's, or as it was measured.
+
+    What the plan needs and is made ahead, such as graphs, is made where it is not there any more.
+    """
     bench = bench_of(model, plan)
+    if builds(plan.recipe):  # they are there since the tuning, unless somebody has emptied the cache
+        build(plan.recipe, bench)
     call = call_arguments(workload_of(plan.recipe, plan.scope.workload), model.card.pipeline_class)
     title = (
         f"{model.card.name} with {plan.recipe}: {plan.speedup:.1f} times as fast as the baseline, as measured on "

@@ -35,10 +35,11 @@ def apply(module: Any, kind: str) -> None:
     What the class keeps in fp32 stays as it is: T5 casts what goes into `wo` to the format of its weights, which here
     is packed bytes. Adapters are left as they are.
     """
-    _replace(module, kind, frozenset(module._keep_in_fp32_modules or ()))  # noqa: SLF001 - what the libraries read too
+    replace_linear(module, kind, frozenset(module._keep_in_fp32_modules or ()))  # noqa: SLF001 - the libraries' own
 
 
-def _replace(module: Any, kind: str, kept: frozenset[str]) -> None:
+def replace_linear(module: Any, kind: str, kept: frozenset[str]) -> None:
+    """Replace linear layers by their quantized twins, but for those that are kept, and for adapters."""
     import torch
 
     for name, child in module.named_children():
@@ -47,7 +48,7 @@ def _replace(module: Any, kind: str, kept: frozenset[str]) -> None:
         if type(child) is torch.nn.Linear:
             setattr(module, name, _int8(child) if kind == "bnb_int8" else _4bit(child, kind.removeprefix("bnb_")))
         else:
-            _replace(child, kind, kept)
+            replace_linear(child, kind, kept)
 
 
 def _int8(layer: Any) -> Any:

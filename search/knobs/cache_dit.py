@@ -62,27 +62,36 @@ def _adapted() -> tuple[str, ...]:
 
 
 def apply(pipe: Any, choice: str, bench: Bench) -> None:
-    """Let the pipeline's transformer skip its blocks.
+    """Let the pipeline's transformer skip its blocks."""
+    enable(pipe, *configured(choice, bench))
+
+
+def configured(choice: str, bench: Bench) -> tuple[Any, Any]:
+    """Return when blocks are skipped, and what extrapolates their results, None where nothing does."""
+    from cache_dit import DBCacheConfig, TaylorSeerCalibratorConfig
+
+    wanted = DUAL_BLOCK_CACHES[choice]
+    cache = DBCacheConfig(
+        Fn_compute_blocks=FIRST_BLOCKS,
+        Bn_compute_blocks=0,
+        max_warmup_steps=WARM_UP_STEPS,
+        max_continuous_cached_steps=wanted.in_a_row,
+        residual_diff_threshold=wanted.threshold,
+        # the library knows which pipelines take two calls a step for guidance, and not whether there is any: it
+        # would take every second step for the other half
+        enable_separate_cfg=None if has_halves(bench.workload, bench.card.pipeline_class) else False,
+    )
+    return cache, TaylorSeerCalibratorConfig(taylorseer_order=1) if wanted.extrapolated else None
+
+
+def enable(pipe: Any, cache_config: Any, calibrator_config: Any) -> None:
+    """Let a pipeline's transformer skip its blocks.
 
     The library replaces `__call__` of the pipeline's class. The pipeline gets a class of its own for that, or every
     other pipeline of its class in this process would be told of this one's blocks.
     """
-    from cache_dit import DBCacheConfig, TaylorSeerCalibratorConfig, enable_cache
+    from cache_dit import enable_cache
 
-    wanted = DUAL_BLOCK_CACHES[choice]
     own = type(pipe)
     pipe.__class__ = type(own.__name__, (own,), {"__module__": own.__module__})
-    enable_cache(
-        pipe,
-        cache_config=DBCacheConfig(
-            Fn_compute_blocks=FIRST_BLOCKS,
-            Bn_compute_blocks=0,
-            max_warmup_steps=WARM_UP_STEPS,
-            max_continuous_cached_steps=wanted.in_a_row,
-            residual_diff_threshold=wanted.threshold,
-            # the library knows which pipelines take two calls a step for guidance, and not whether there is any: it
-            # would take every second step for the other half
-            enable_separate_cfg=None if has_halves(bench.workload, bench.card.pipeline_class) else False,
-        ),
-        calibrator_config=TaylorSeerCalibratorConfig(taylorseer_order=1) if wanted.extrapolated else None,
-    )
+    enable_cache(pipe, cache_config=cache_config, calibrator_config=calibrator_config)

@@ -60,7 +60,7 @@ class DeepCache:
 
 def apply(unet: Any, choice: str) -> None:
     """Cache the deep features of a UNet2DConditionModel."""
-    DeepCache(*_halves(unet), INTERVALS[choice]).install(unet)
+    DeepCache(*halves_of(unet), INTERVALS[choice]).install(unet)
 
 
 def halves(denoiser: Any) -> list[Any]:
@@ -69,7 +69,7 @@ def halves(denoiser: Any) -> list[Any]:
     return [cache.whole, cache.shallow] if cache else [denoiser]
 
 
-def _halves(unet: Any) -> tuple[Any, Any]:
+def halves_of(unet: Any) -> tuple[Any, Any]:
     """Return the UNet that also gives its deep features, and the shallow one that takes them; they share its layers."""
     import torch
 

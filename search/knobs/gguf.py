@@ -103,19 +103,25 @@ def load(kind: str, component: Component, bench: Bench, dtype: Any) -> Any:
 
     dtype: what it computes in, and what has no blocks is kept in.
     """
+    build(kind, component, bench)
+    folder = str(Path(bench.card.folder) / component.name)
+    return read(str(file_of(kind, component, bench)), component.library, component.class_name, folder, dtype)
+
+
+def read(file: str, library: str, class_name: str, folder: str, dtype: Any) -> Any:
+    """Return a component of that class, as its folder configures it, with the weights of a file."""
     from accelerate import init_empty_weights
     from diffusers import GGUFQuantizationConfig
     from diffusers.models.model_loading_utils import load_gguf_checkpoint, load_model_dict_into_meta
     from diffusers.quantizers.gguf import GGUFQuantizer
 
-    build(kind, component, bench)
-    weights = load_gguf_checkpoint(str(file_of(kind, component, bench)))
+    weights = load_gguf_checkpoint(file)
     with init_empty_weights():
-        module = _without_weights(component, bench)
+        module = without_weights(library, class_name, folder)
     kept = list(module._keep_in_fp32_modules or ())  # noqa: SLF001 - as above
     quantizer = GGUFQuantizer(GGUFQuantizationConfig(compute_dtype=dtype))
     quantizer.preprocess_model(model=module, device_map=None, state_dict=weights, keep_in_fp32_modules=[])
-    if component.library == "diffusers":
+    if library == "diffusers":
         load_model_dict_into_meta(
             module, weights, dtype=dtype, hf_quantizer=quantizer, device_map={"": "cpu"}, keep_in_fp32_modules=kept
         )
@@ -134,8 +140,9 @@ def _with_weights(component: Component, bench: Bench) -> Any:
     return kind.from_pretrained(bench.card.folder, subfolder=component.name, dtype=dtype, local_files_only=True)
 
 
-def _without_weights(component: Component, bench: Bench) -> Any:
-    kind = getattr(importlib.import_module(component.library), component.class_name)
-    if component.library == "diffusers":
-        return kind.from_config(kind.load_config(bench.card.folder, subfolder=component.name, local_files_only=True))
-    return kind(kind.config_class.from_pretrained(bench.card.folder, subfolder=component.name, local_files_only=True))
+def without_weights(library: str, class_name: str, folder: str) -> Any:
+    """Return a component of that class as its folder configures it."""
+    kind = getattr(importlib.import_module(library), class_name)
+    if library == "diffusers":
+        return kind.from_config(kind.load_config(folder, local_files_only=True))
+    return kind(kind.config_class.from_pretrained(folder, local_files_only=True))

@@ -42,10 +42,11 @@ def apply(pipe: Any, choices: Choices, bench: Bench) -> None:
     """Halve the mask, where there is one, once the rest of the batch is."""
     del choices
     if bench.card.pipeline_class in WITH_A_MASK:
-        getattr(pipe, bench.card.denoiser.name).register_forward_pre_hook(_halve_mask, with_kwargs=True)
+        getattr(pipe, bench.card.denoiser.name).register_forward_pre_hook(halve_mask, with_kwargs=True)
 
 
-def _halve_mask(denoiser: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+def halve_mask(denoiser: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    """Give the denoiser the part of the mask that belongs to what is left of the batch."""
     del denoiser
     mask, states = kwargs["encoder_attention_mask"], kwargs["encoder_hidden_states"]
     return args, {**kwargs, "encoder_attention_mask": mask[-len(states) :]}
@@ -59,12 +60,14 @@ def calls(choices: Choices, bench: Bench) -> dict[str, Any]:
     """
     names = CONDITIONS[bench.card.pipeline_class]
     return {
-        "callback_on_step_end": _cutoff(float(choices["guidance_cutoff"]), names),
+        "callback_on_step_end": cutoff(float(choices["guidance_cutoff"]), names),
         "callback_on_step_end_tensor_inputs": list(names),
     }
 
 
-def _cutoff(share: float, names: tuple[str, ...]) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
+def cutoff(share: float, names: tuple[str, ...]) -> Callable[[Any, int, Any, dict[str, Any]], dict[str, Any]]:
+    """Return the callback that ends guidance after a share of the steps. names: what the pipeline holds twice."""
+
     def end_guidance(pipe: Any, step: int, timestep: Any, tensors: dict[str, Any]) -> dict[str, Any]:
         del timestep
         if step + 1 != max(1, int(share * pipe.num_timesteps)) or not pipe.do_classifier_free_guidance:

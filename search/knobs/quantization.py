@@ -88,7 +88,7 @@ def quantize(pipe: Any, kind: str, components: list[Component], bench: Bench) ->
         elif kind in torchao.KINDS:
             torchao.apply(module, kind)
         elif kind == "fp8_storage":
-            _store_in_fp8(module)
+            store_in_fp8(module)
 
 
 def built(kind: str, components: list[Component], bench: Bench) -> None:
@@ -98,7 +98,7 @@ def built(kind: str, components: list[Component], bench: Bench) -> None:
             gguf.build(kind, component, bench)
 
 
-def _store_in_fp8(module: Any) -> None:
+def store_in_fp8(module: Any) -> None:
     """Keep weights in fp8 and cast each layer's while it runs: half the memory of bf16, and no faster.
 
     Source: https://huggingface.co/docs/diffusers/optimization/memory (layerwise casting)

@@ -171,24 +171,21 @@ def apply(module: Any, kind: str) -> None:
 
     Source: torchao 0.18, `quantization/quant_api.py`, `swap_conv2d_1x1_to_linear`; diffusion-fast, as above.
     """
+    chosen = KINDS[kind]
+    if chosen.takes_1x1:
+        quantize_1x1(module, chosen.config(), chosen.takes)
+
+
+def quantize_1x1(module: Any, config: Any, takes: Callable[[Any], bool]) -> None:
+    """Make linear layers of the 1x1 convolutions whose weights are taken, and quantize those."""
     import torch
     from torchao.quantization import quantize_, swap_conv2d_1x1_to_linear
 
-    chosen = KINDS[kind]
-    if not chosen.takes_1x1:
-        return
-
     def taken(layer: Any, *_: Any) -> bool:
         pointwise = type(layer) is torch.nn.Conv2d and layer.kernel_size == (1, 1) and layer.groups == 1
-        return pointwise and layer.stride == (1, 1) and layer.padding == (0, 0) and chosen.takes(_tensor(layer))
+        return pointwise and layer.stride == (1, 1) and layer.padding == (0, 0) and takes(layer.weight)
 
     swap_conv2d_1x1_to_linear(module, taken)
     for layer in module.modules():
         if type(layer).__name__ == "PermuteSandwich":
-            quantize_(layer.mod, chosen.config(), lambda *_: True)
-
-
-def _tensor(layer: Any) -> Tensor:
-    from ...probes.model import Tensor
-
-    return Tensor(str(layer.weight.dtype), tuple(layer.weight.shape))
+            quantize_(layer.mod, config, lambda *_: True)

@@ -12,7 +12,6 @@ https://docs.openvino.ai (NNCF post-training quantization, weight compression).
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,10 +23,9 @@ from ..threads import wanted
 from .convert import converted, recorded, save
 from .parts import Graphed, Part, parts_of
 from .run import ByRow, StaticGraph
+from .shell import shell
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ....probes.model import Component, ModelCard
     from ..knob import Bench, Choices
 
@@ -35,7 +33,7 @@ if TYPE_CHECKING:
 def loads(choices: Choices, bench: Bench) -> dict[str, Any]:
     """Return empty shells for the components that become graphs, so that their weights are not read for nothing."""
     names = {graphed.part.component for graphed in parts_of(choices, bench)}
-    return {each.name: _shell(each, bench.card) for each in bench.card.components if each.name in names}
+    return {each.name: shell(*shell_of(each, bench.card)) for each in bench.card.components if each.name in names}
 
 
 def build(choices: Choices, bench: Bench) -> None:
@@ -106,40 +104,11 @@ def _plain_pipeline(choices: Choices, bench: Bench) -> Any:
     return pipe
 
 
-def _shell(component: Component, card: ModelCard) -> Any:
-    """Return a component of the right class and configuration without weights.
-
-    What lies directly in it is real: pipelines read that by themselves, as LTX does the mean of its VAE's latents.
-    """
-    import torch
-    from accelerate import init_empty_weights
-
-    kind = getattr(importlib.import_module(component.library), component.class_name)
+def shell_of(component: Component, card: ModelCard) -> tuple[str, str, str, list[str]]:
+    """Return what `shell` takes for a component: library, class, folder and files of weights."""
     place = Path(component.folder or Path(card.folder) / component.name)
-    if component.library == "diffusers":
-        config, build_from = kind.load_config(place, local_files_only=True), kind.from_config
-    else:
-        config, build_from = kind.config_class.from_pretrained(place, local_files_only=True), kind
-    with torch.device("meta"):
-        shell = build_from(config)
-    if own := [name for name, _ in shell.named_buffers(recurse=False)]:
-        with init_empty_weights():  # which makes buffers as they are constructed
-            made = dict(build_from(config).named_buffers(recurse=False))
-        made |= _stored(place, own) if card.weights == "files" else {}
-        for name in own:
-            setattr(shell, name, made[name])
-    return shell
+    files = [str(file) for file in weight_files(place)] if card.weights == "files" else []
+    return component.library, component.class_name, str(place), files
 
 
-def _stored(folder: Path, names: Sequence[str]) -> dict[str, Any]:
-    """Return those of these tensors that a component's files have."""
-    from safetensors import safe_open
-
-    found: dict[str, Any] = {}
-    for file in weight_files(folder):
-        with safe_open(file, framework="pt") as tensors:
-            found |= {name: tensors.get_tensor(name) for name in {*names} & {*tensors.keys()}}
-    return found
-
-
-__all__ = ["apply", "build", "loads"]
+__all__ = ["apply", "build", "loads", "shell_of"]
