@@ -59,6 +59,13 @@ class Weights(StrEnum):
     random = "random"
 
 
+class LogFormat(StrEnum):
+    """How a log is written."""
+
+    text = "text"
+    json = "json"
+
+
 def main() -> NoReturn:
     """Run the command line and leave with its exit code: errors are sentences, never tracebacks."""
     signal.signal(signal.SIGTERM, _terminated)
@@ -197,11 +204,14 @@ def serve(
     socket: Annotated[
         Path | None, typer.Option(metavar="PATH", help="Also listen at a socket in a folder, for this user alone.")
     ] = None,
+    log_format: Annotated[
+        LogFormat, typer.Option(help="How the log on standard error is written; json: an object a line.")
+    ] = LogFormat.text,
 ) -> None:
     """Answer apps that ask for a plan, over HTTP, until Ctrl-C."""
     from ..daemon.serve import serve as listen
 
-    listen(host, port, socket)
+    listen(host, port, socket, log_form=log_format.value)
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import signal
 import socket
@@ -20,6 +21,7 @@ from filelock import FileLock, Timeout
 from ...errors import DaemonError, StoreError, UsageError
 from ...store.places import state_dir
 from ..client import Client
+from .logs import Form, logging_as
 from .state import Listening, read_state, remove_state, write_state
 from .token import make_token
 from .unix_socket import unix_listener
@@ -29,6 +31,8 @@ PORT = 8377
 BACKLOG = 128
 HEADER_LIMIT_BYTES = 16 * 2**10
 
+log = logging.getLogger("autotune")
+
 
 def _say(line: str) -> None:
     sys.stdout.write(line + "\n")
@@ -36,13 +40,19 @@ def _say(line: str) -> None:
 
 
 def serve(
-    host: str = "127.0.0.1", port: int = PORT, path: Path | None = None, *, say: Callable[[str], None] = _say
+    host: str = "127.0.0.1",
+    port: int = PORT,
+    path: Path | None = None,
+    *,
+    log_form: Form = "text",
+    say: Callable[[str], None] = _say,
 ) -> None:
     """Answer questions over HTTP until SIGINT (raises KeyboardInterrupt) or SIGTERM (raises SystemExit(143)).
 
     host: 127.0.0.1, ::1 or localhost. There is no way to listen to other machines: who may ask is not checked yet.
     port: 0 takes any that is free.
     path: where to listen beside it, at a socket that this user alone can open.
+    log_form: how the log on standard error is written; as JSON, what happens is in it too.
     say: is told where it listens.
 
     Raises UsageError for another host, DaemonError if the port or the path is taken or another daemon of this user
@@ -55,13 +65,20 @@ def serve(
     with _the_only_daemon(), _listener(host, port) as listener, beside as other, _terminable():
         bound = listener.getsockname()[1]
         url = f"http://[::1]:{bound}" if host == "::1" else f"http://127.0.0.1:{bound}"
-        server = _server([listener, other] if other else [listener], make_token())
+        token = make_token()
+        server = _server([listener, other] if other else [listener], token)
         started = datetime.now(UTC).isoformat(timespec="seconds")
-        write_state(Listening(url=url, socket=str(path or ""), pid=os.getpid(), started=started))
+        listening = Listening(url=url, socket=str(path or ""), pid=os.getpid(), started=started)
+        write_state(listening)
         try:
             and_at = f" and {path} (for this user only)" if path else ""
             say(f"autotune listens on {url} (for this machine only){and_at}; try: curl '{url}/v1/plan?model=shapes'")
-            server()
+            with logging_as(log_form, token):
+                log.info("listening", extra={"facts": listening.model_dump(exclude_defaults=True)})
+                try:
+                    server()
+                finally:
+                    log.info("stopped")
         finally:
             remove_state(os.getpid())
 
@@ -173,6 +190,7 @@ def _server(listeners: list[socket.socket], token: str) -> Callable[[], None]:
         http=Connection,
         ws="none",
         lifespan="on",
+        log_config=None,
         log_level="warning",
         access_log=False,
         server_header=False,

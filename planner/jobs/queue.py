@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import threading
 import time
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from ...store.store import Store
+
+log = logging.getLogger("autotune")
 
 MOST_OPEN = 16
 """So many jobs may wait, run or pause at a time."""
@@ -255,9 +258,11 @@ class Queue:
                 self._keep(job)
             except StoreError as error:
                 self.problem = f"A job cannot be kept: {error}"
+                log.exception("A job cannot be kept.")
             shown = {"state": job.state, "wanted": job.wanted or None, "detail": job.detail}
             if before is None or any(getattr(before, name) != getattr(job, name) for name in shown):
                 self._note(job, {"event": "state", **shown})
+                log.info("job", extra={"facts": {"job": job.id, "kind": job.order.kind, **shown}})
             self._has_news = True
             self._news.notify_all()
 

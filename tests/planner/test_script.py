@@ -160,7 +160,7 @@ def test_settings_of_libraries_are_spelt_so_that_they_are_equal() -> None:
         assert eval(text, space) == config, text  # noqa: S307 - our own
     said = {"attention_weight_callback": "lambda _: 0.3", "current_timestep_callback": "lambda: pipe.current_timestep"}
     faster = HOOK_CACHES["fastercache"].config(None, {}, bench)
-    assert "current_timestep_callback=lambda: pipe.current_timestep, " in spelt(faster, set(), said)
+    assert "current_timestep_callback=lambda: pipe.current_timestep" in spelt(faster, set(), said)
 
 
 def test_what_is_brought_is_there_word_for_word() -> None:
