@@ -30,6 +30,4 @@ def test_the_lock_has_a_hash_of_everything_but_torch() -> None:
     found = {f"{distribution(line[1])}=={line[2]}" for line in locked if line}
     wanted = {f"{distribution(name)}=={version}" for name, _, version in (line.partition("==") for line in pinned())}
     assert len(found) == len(lines)
-    names = {line.partition("==")[0]: line for line in wanted}
-    changed = {line for line in found if names.get(line.partition("==")[0]) != line}
-    assert len(changed) < 10, "make it anew: .ci/lock.py"
+    assert {line for line in wanted if not line.startswith("torch==")} == found, "make it anew: .ci/lock.py"
