@@ -114,15 +114,20 @@ TABLES = (
 
 
 def begun_with(recorded: Recorded) -> tuple[Recipe, ...]:
-    """Return the recipes that did best on other machines' tables, of those that settings were chosen on."""
+    """Return the recipes that did best on other machines' tables, of those that settings were chosen on.
+
+    As a sweep of a lab does, it begins with what costs least to try.
+    """
     others = [each for each in TABLES if recorded.like and each.like == recorded.like and each.tuned]
     tables = [each.read() for each in others if each.name != recorded.name]
-    slower: dict[Recipe, list[float]] = defaultdict(list)
+    slower, costs = defaultdict(list), defaultdict(list)
     for table in tables:
-        best = min(table.feasible.values())
+        best, mean = min(table.feasible.values()), statistics.fmean(row.cost for row in table.rows.values())
         for key, value in table.feasible.items():
             slower[table.rows[key].recipe].append(value / best)
-    return tuple(sorted(slower, key=lambda recipe: statistics.fmean(slower[recipe]))[:FIRST])
+            costs[table.rows[key].recipe].append(table.rows[key].cost / mean)
+    fastest = sorted(slower, key=lambda recipe: statistics.fmean(slower[recipe]))[:FIRST]
+    return tuple(sorted(fastest, key=lambda recipe: statistics.fmean(costs[recipe])))
 
 
 def bound(table: Table, within: float = 1.05) -> tuple[float, float]:

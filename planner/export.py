@@ -37,13 +37,7 @@ def trials_table(model: str) -> str:
     latency_ms is `invalid:OUTCOME` where a trial did not run to its end. Raises ModelError, and NoPlanError where
     nothing was tried.
     """
-    name = find_model(model).card.name
-    with Store.read() as store:
-        runs = [run for run in store.runs(name) if run.trials]
-    if not runs:
-        msg = f"Nothing was tried with {name} here yet: `autotune --model {model}` does."
-        raise NoPlanError(msg)
-    run = runs[0]
+    run = newest_run(model)
     turned = {knob for trial in run.trials for knob in trial.recipe.turned}
     knobs = [knob.name for knob in KNOBS if knob.name in turned]
     file = io.StringIO()
@@ -51,6 +45,17 @@ def trials_table(model: str) -> str:
     writer.writeheader()
     writer.writerows(_row(trial, run, knobs) for trial in run.trials)
     return file.getvalue()
+
+
+def newest_run(model: str) -> Run:
+    """Return the newest run of a model in which anything was tried. Raises ModelError, and NoPlanError."""
+    name = find_model(model).card.name
+    with Store.read() as store:
+        run = next((run for run in store.runs(name) if run.trials), None)
+    if run is None:
+        msg = f"Nothing was tried with {name} here yet: `autotune --model {model}` does."
+        raise NoPlanError(msg)
+    return run
 
 
 def _row(trial: Trial, run: Run, knobs: list[str]) -> dict[str, object]:

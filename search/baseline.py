@@ -28,6 +28,11 @@ def ways(space: Space) -> tuple[Recipe, ...]:
     return (UNMODIFIED, *(way for way in (*offloaded, BF16) if way in space))
 
 
+def may_be_baseline(recipe: Recipe) -> bool:
+    """Return whether trials of a recipe are among those that `baseline_of` chooses from."""
+    return recipe.turned.keys() <= {"offload"} or recipe == BF16
+
+
 def baseline_of(trials: Collection[Trial]) -> Trial | None:
     """Return the trial that the others are compared with, None where there is none yet.
 

@@ -21,19 +21,25 @@ if TYPE_CHECKING:
     from .measured import Trial
 
 STARTS = 3  # trials before anything is predicted, each as unlike the others as can be
-PATIENCE = 15  # trials without progress; then it ends, unless much is still expected
+SMALL = 1e-3  # of two starts that are unlike the others alike, the one with smaller numbers
+PATIENCE = 15  # trials without progress, or more in a large space; then it ends, unless much is still expected
+PATIENCE_A_DOUBLING = 2  # of the recipes
+RESTLESS = (
+    8  # trials without progress; from then on every second is a neighbour of the best, whatever is expected of it
+)
+BEST = 3  # recipes whose neighbours are always looked at
 WORTHWHILE = 0.005  # an expected gain, as a share of the latency
 DRAWS = 30  # a trial, of recipes to look at from then on, in a space that is too large to go through
 KEPT = 300  # of those, the newest
 POOL = 500  # recipes looked at before a trial
-THRIFT = 1.0  # the power of the predicted cost that an expected gain is divided by
+THRIFT = 0.5  # the power of the predicted cost that an expected gain is divided by
 
 
 class BayesianSampler:
     """Known good recipes first, then expected improvement per predicted cost, by a Gaussian process over the choices.
 
     The improvement is that of log-latency; it is weighed with the probability that the recipe runs, and that it meets
-    the constraint.
+    the constraint. Where nothing better comes for a while, neighbours of the best are tried by turns.
     """
 
     def __init__(  # noqa: PLR0913
@@ -55,6 +61,7 @@ class BayesianSampler:
         self._kinship = Kinship(space.choices)
         self._random = random.Random(seed)
         self._all = _Listed(space, self._kinship) if space.combinations <= COUNTABLE else None
+        self._patience = max(PATIENCE, PATIENCE_A_DOUBLING * math.log2(self._all.size if self._all else COUNTABLE))
         self._drawn: list[Recipe] = []
         self._left: frozenset[str] = frozenset()
 
@@ -84,9 +91,9 @@ class BayesianSampler:
         if len(tried) < STARTS:
             return candidates[self._unlike(left, right)]
         promise, gain = self._promise(tried, left, right)
-        if self._heard.without_progress >= PATIENCE and gain.max() < WORTHWHILE:
+        if self._heard.without_progress >= self._patience and gain.max() < WORTHWHILE:
             return None
-        return candidates[int(np.argmax(promise))]
+        return self._moved(candidates, promise >= 0) or candidates[int(np.argmax(promise))]
 
     def _promising(self) -> Recipe | None:
         """Return the best recipe with one turn more, of which others report gains; the most promising that is open."""
@@ -128,12 +135,14 @@ class BayesianSampler:
         return expected_gain(mean, deviation, best)
 
     def _unlike(self, left: np.ndarray, right: np.ndarray) -> int:
-        """Return which candidate is least like anything tried; of those that tie, any."""
+        """Return which candidate is least like anything tried, and has small numbers; of those that tie, any.
+
+        What has a small number mostly costs little, as batches, sizes and counts do, and starts tell choices apart.
+        """
         noise = np.array([1e-6 * self._random.random() for _ in left])
-        if not len(right):
-            return int(np.argmax(noise))
-        single, _, _ = self._kinship.features(left, right)
-        return int(np.argmin(single.max(axis=1) + noise))
+        free = ~self._kinship.ordered
+        alike = self._kinship.features(left * free, right * free)[0].max(axis=1, initial=0)
+        return int(np.argmin(alike + SMALL * self._kinship.height(left) + noise))
 
     def _candidates(self) -> tuple[list[Recipe], np.ndarray]:
         """Return untried recipes with their codes: all, or a sample with the neighbours of the best."""
@@ -143,16 +152,27 @@ class BayesianSampler:
         found = [recipe for recipe in dict.fromkeys([*self._near_the_best(), *self._drawn]) if self._is_open(recipe)]
         return found, codes_of(found, self._space, self._kinship)
 
-    def _near_the_best(self) -> list[Recipe]:
-        """Return what is one knob away from the three best, whether it is in the space or not."""
+    def _moved(self, candidates: Sequence[Recipe], likely: np.ndarray) -> Recipe | None:
+        """Return a neighbour of the best where it is time for one, each knob as often; None where it is not.
+
+        A choice that did badly with all others may still be what the best lacks, and no process expects that.
+        """
+        if self._heard.without_progress < RESTLESS or len(self._heard.trials) % 2:
+            return None
+        near = self._near_the_best()
+        weights = [near.get(recipe, 0.0) if fits else 0.0 for recipe, fits in zip(candidates, likely, strict=True)]
+        return self._random.choices(candidates, weights)[0] if any(weights) else None
+
+    def _near_the_best(self) -> dict[Recipe, float]:
+        """Return what is one knob away from the best few, in the space or not, with how often it is to be drawn."""
         able = [trial for trial in self._heard.trials.values() if trial.feasible(self._tolerance)]
-        bases = [trial.recipe for trial in sorted(able, key=lambda trial: trial.cost)[:3]]
-        return [
-            self._space.recipe_of({**self._space.choices_of(base), name: choice})
+        bases = [trial.recipe for trial in sorted(able, key=lambda trial: trial.cost)[:BEST]]
+        return {
+            self._space.recipe_of({**self._space.choices_of(base), name: choice}): 1 / len(choices)
             for base in bases
             for name, choices in self._space.choices.items()
             for choice in choices
-        ]
+        }
 
     def _is_open(self, recipe: Recipe) -> bool:
         return recipe.key not in self._left and self._heard.is_open(recipe)
@@ -176,6 +196,7 @@ class _Listed:
         self.recipes = list(space.recipes())
         self._places = {recipe.key: place for place, recipe in enumerate(self.recipes)}
         self._codes = codes_of(self.recipes, space, kinship)
+        self.size = len(self.recipes)
         self._open = np.ones(len(self.recipes), dtype=bool)
 
     def close(self, keys: Iterable[str]) -> None:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field
 
 from ..value import Value
 
-Kind = Literal["tune", "verify", "recheck"]
+Kind = Literal["tune", "verify", "recheck", "spot"]
 State = Literal["waiting", "running", "paused", "done", "stopped", "cancelled", "failed"]
 Command = Literal["pause", "resume", "stop", "cancel"]
 
@@ -20,7 +20,9 @@ class Order(Value):
     """What is to be done. None, 0 and nothing mean what the model's own entry says, or what the command does by itself.
 
     `tune` measures `model` for calls of this size and so on; `recheck` measures again the plans of the search that
-    gave `plan`; `verify` checks what knobs do on small pipelines of these `architectures`. budget_s: wall seconds for
+    gave `plan`; `verify` checks what knobs do on small pipelines of these `architectures`; `spot` makes blind pairs of
+    images of `model`: by `plan` (the newest where none is named), or by the recipe that `turns` stand for, such as
+    `quantization=bnb_nf4`. prompts: its own where there are none; pairs: how many to judge. budget_s: wall seconds for
     all of it; most_trials: trials in all. weights: `hub` fetches them first, `random` makes them up. idle_only: wait
     while other programs use the GPU or the CPU.
     """
@@ -29,6 +31,9 @@ class Order(Value):
     model: str = ""
     plan: str = ""
     architectures: tuple[str, ...] = Field(default=(), strict=False)
+    turns: tuple[Annotated[str, Field(max_length=200)], ...] = Field(default=(), strict=False, max_length=40)
+    prompts: tuple[Annotated[str, Field(max_length=2000)], ...] = Field(default=(), strict=False, max_length=200)
+    pairs: int | None = Field(default=None, ge=4, le=400)
     width: int | None = Field(default=None, ge=8, le=65536)
     height: int | None = Field(default=None, ge=8, le=65536)
     steps: int | None = Field(default=None, ge=1, le=100_000)
@@ -49,9 +54,9 @@ class Job(Value):
 
     key: what all jobs for the same order have in common. wanted: what a running job was told, until it has done it.
     detail: why it is in its state, for people. run: the run of the store that it keeps its trials in, `trials` how many
-    of them there are. spent_s: how long it has run, in all sittings together; budget_s: how long it may, 0 where that
-    is not known yet. pid, born_s: the process that works on it and when that was started by the system's clock, 0
-    where there is none.
+    of them there are (or images, or checks). blind: the set of blind pairs that came of it. spent_s: how long it has
+    run, in all sittings together; budget_s: how long it may, 0 where that is not known yet. pid, born_s: the process
+    that works on it and when that was started by the system's clock, 0 where there is none.
     """
 
     id: str
@@ -61,6 +66,7 @@ class Job(Value):
     wanted: Command | Literal[""] = ""
     detail: str = ""
     run: str = ""
+    blind: str = ""
     trials: int = 0
     spent_s: float = 0.0
     budget_s: float = 0.0

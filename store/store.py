@@ -255,7 +255,17 @@ class Store:
 
     def trials(self, run_id: str) -> tuple[Trial, ...]:
         """Return the trials of a run, in the order in which they were kept."""
-        return tuple(self._values(Trial, "SELECT * FROM trials WHERE +run_id = ? ORDER BY kept", run_id))
+        return self.trials_after(run_id, 0)[0]
+
+    def trials_after(self, run_id: str, kept: int) -> tuple[tuple[Trial, ...], int]:
+        """Return the trials of a run that were kept behind a row, and the row of the last of them (or that row).
+
+        kept: 0, or what this gave before: so whoever follows a run reads each trial once.
+        """
+        rows = self._rows("SELECT * FROM trials WHERE +run_id = ? AND kept > ? ORDER BY kept", run_id, kept)
+        trials, damaged = values_in(rows, Trial)
+        # a damaged row is deleted when its recipe is tried again, and where it was the last, its number is given anew
+        return tuple(trials), max((row["kept"] for row in rows if row["kept"] not in damaged), default=kept)
 
     def trial(self, run_id: str, recipe: str) -> Trial | None:
         """Return the trial of a recipe, by its key, in a run; None where there is none."""

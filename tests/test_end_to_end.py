@@ -30,6 +30,7 @@ pytestmark = pytest.mark.slow
 
 AUTOTUNE = [sys.executable, "-c", "from autotune.planner.cli import main; main()"]
 LINK = Path(__file__).parents[1] / ".dev"
+SMALL = ("--size", "64x64", "--steps", "2", "--json")
 PROMPT = "a large red circle on a blue background"
 
 
@@ -200,7 +201,7 @@ def test_ctrl_c_keeps_what_was_measured_and_the_next_run_goes_on(tmp_path: Path)
 
 def test_a_second_tuner_is_sent_away(tmp_path: Path) -> None:
     user = User(tmp_path)
-    with user.start("--model", "shapes", "--json") as first:
+    with user.start("--model", "shapes", *SMALL) as first:
         assert first.stdout
         first.stdout.readline()
         second = user.run("--model", "shapes")
@@ -214,7 +215,7 @@ def test_nothing_is_left_when_the_tuner_is_killed(tmp_path: Path) -> None:
     import psutil
 
     user = User(tmp_path)
-    with user.start("--model", "shapes", "--json") as tuning:
+    with user.start("--model", "shapes", *SMALL) as tuning:
         next(_until_trials(tuning, 1))
         below = psutil.Process(tuning.pid).children(recursive=True)
         tuning.kill()
@@ -260,17 +261,16 @@ def test_made_up_weights_are_tuned_and_their_plan_is_tried_first_with_real_ones(
     whole, bare = ARCHITECTURES[0].write(user.home / "whole"), user.home / "bare"
     words = ("*.safetensors", "vocab*", "merges*", "tokenizer.json")
     shutil.copytree(whole, bare, ignore=shutil.ignore_patterns(*words))
-    how = ["--size", "64x64", "--steps", "2", "--json"]  # so small that nothing may be faster
-    done = user.run("--model", str(bare), "--weights", "random", "--budget", "4trials", *how)
+    done = user.run("--model", str(bare), "--weights", "random", "--budget", "3trials", *SMALL)
     assert done.returncode in {0, 3}, done.stderr
     trials = [line["trial"] for line in map(json.loads, done.stdout.splitlines()) if line["event"] == "trial_end"]
-    assert (len(trials), trials[0]["outcome"]) == (4, "ok")
+    assert (len(trials), trials[0]["outcome"]) == (3, "ok")
     assert not any(trial["quality"] for trial in trials)
     last = json.loads(done.stdout.splitlines()[-1])
-    if last["plan"] is None:
+    if last["plan"] is None:  # so small that nothing may be faster
         assert "nothing that was tried is faster" in last["reason"]
         return
-    again = user.run("--model", str(whole), "--budget", "2trials", *how)
+    again = user.run("--model", str(whole), "--budget", "2trials", *SMALL)
     tried = [line["recipe"] for line in map(json.loads, again.stdout.splitlines()) if line["event"] == "trial_start"]
     assert tried[1] == last["plan"]["recipe"]["turned"], again.stderr
     assert user.run("plan", str(bare)).returncode != 0

@@ -27,6 +27,7 @@ class Kind(StrEnum):
     tune = "tune"
     verify = "verify"
     recheck = "recheck"
+    spot = "spot"
 
 
 @app.command()
@@ -53,6 +54,7 @@ def add(  # noqa: PLR0913 - each is an option of the command
     named: dict[Kind, dict[str, Any]] = {
         Kind.tune: {"model": what},
         Kind.recheck: {"plan": what},
+        Kind.spot: {"model": what},
         Kind.verify: {"architectures": tuple(what.split())},
     }
     workload = workload_of(size, steps, batch, frames, guidance)

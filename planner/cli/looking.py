@@ -85,12 +85,12 @@ def spot(
     show: Annotated[bool, typer.Option("--open/--no-open", help="Open the browser, or only print the address.")] = True,
 ) -> None:
     """Spot the quantized model in blind pairs."""
-    from ..spot.make import make_set
+    from ..spot.make import Asked, make_set
 
     def said(done: int, total: int) -> None:
         typer.echo(f"\r{done} of {total} images", nl=done == total, err=True)
 
-    blind = make_set(model, turns or (), prompt or (), pairs, said)
+    blind = make_set(Asked(model, turns=turns or (), prompts=prompt or (), pairs=pairs), said)
     _open(f"/blind/{blind.id}", show=show)
 
 

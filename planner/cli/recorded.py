@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -80,18 +81,40 @@ def _draw(file: Path, table: Table, searches: dict[str, tuple[Search, ...]], mos
     _write(file, plot(table, searches, most))
 
 
+class TrialsForm(StrEnum):
+    """What trials are written as."""
+
+    csv = "csv"
+    optuna = "optuna"
+
+
 def export_trials(
     model: Annotated[str, typer.Argument(help="The model, as it was tuned.")],
     output: Annotated[Path | None, typer.Option("-o", "--output", help="The file [default: standard output].")] = None,
+    form: Annotated[
+        TrialsForm, typer.Option("--format", help="A table, or a study that `optuna-dashboard sqlite:///FILE` shows.")
+    ] = TrialsForm.csv,
 ) -> None:
-    """Write the trials of the newest run as a table."""
+    """Write the trials of the newest run as a table, or as a study."""
     from ..export import trials_table
 
+    if form is TrialsForm.optuna:
+        _write_study(model, output)
+        return
     text = trials_table(model)
     if output:
         _write(output, text)
     else:
         typer.echo(text, nl=False)
+
+
+def _write_study(model: str, file: Path | None) -> None:
+    from ..study_file import write_study
+
+    if file is None:
+        msg = "A study of Optuna is a database: say in which file, with `-o study.db`."
+        raise UsageError(msg)
+    typer.echo(f"The study {write_study(model, file)!r} is in {file}: `optuna-dashboard sqlite:///{file}` shows it.")
 
 
 def _write(file: Path, text: str) -> None:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from fastapi import Depends, FastAPI, Path, Query, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from starlette.background import BackgroundTask
 from starlette.exceptions import HTTPException
 
 from ...errors import AutotuneError, BusyError, DaemonError, NoPlanError, StoreError, UsageError
@@ -32,6 +33,7 @@ from .metrics import CONTENT_TYPE, Metric, exposition, metric
 from .notify import keep_watch, notify
 from .shelf import Shelf
 from .web.blind import add_blind
+from .web.jobs import add_job_pages
 from .web.ledger import Ledger
 from .web.pages import add_pages, overview_of, page
 from .wire import (
@@ -209,7 +211,9 @@ def create_app(  # noqa: PLR0913 - all that there is of the world
         desk.queue.open()
         notify("READY=1")
         watch = asyncio.create_task(keep_watch())
+        ahead = asyncio.create_task(asyncio.to_thread(desk.ledger.read_ahead))
         yield
+        await ahead
         watch.cancel()
         notify("STOPPING=1")
         await asyncio.to_thread(desk.queue.close)
@@ -232,7 +236,8 @@ def create_app(  # noqa: PLR0913 - all that there is of the world
     _add_routes(app, desk)
     add_doors(app, token)
     add_pages(app, desk.ledger, desk.machine)
-    add_blind(app)
+    add_job_pages(app, desk.queue, desk.ledger)
+    add_blind(app, desk.ledger)
     app.add_exception_handler(AutotuneError, _refused)
     app.add_exception_handler(RequestValidationError, _misunderstood)
     app.add_exception_handler(HTTPException, _not_here)
@@ -254,7 +259,9 @@ def _add_routes(app: FastAPI, desk: Desk) -> None:
     @app.get("/", summary="The first page; to programs, what this is", response_model=Welcome, dependencies=alone)
     def welcome(request: Request) -> Welcome | HTMLResponse:
         if "text/html" in request.headers.get("accept", ""):
-            return page("overview.html", shown=overview_of(desk.ledger, desk.machine), twin="/v1/overview")
+            shown = page("overview.html", shown=overview_of(desk.ledger, desk.machine), twin="/v1/overview")
+            shown.background = BackgroundTask(desk.ledger.read_ahead)  # who sees the models opens one
+            return shown
         return Welcome(version=version(), routes=tuple(dict.fromkeys(route.path for route in app.routes)))  # type: ignore[attr-defined]
 
     @app.get("/v1/health", summary="That the daemon lives, and what keeps it from answering", dependencies=alone)

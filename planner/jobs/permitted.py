@@ -22,8 +22,9 @@ _ONLY = {
     "tune": {"budget_s", "fresh", *_OF_A_TUNING},
     "verify": {"budget_s", "fresh", "architectures"},
     "recheck": {"budget_s", "plan"},
+    "spot": {"model", "plan", "turns", "prompts", "pairs"},
 }
-_NEEDED = {"tune": "model", "verify": "", "recheck": "plan"}
+_NEEDED = {"tune": "model", "verify": "", "recheck": "plan", "spot": "model"}
 
 
 def permitted(order: Order) -> Order:

@@ -30,9 +30,9 @@ def heard(job: Job, event: dict[str, Any]) -> Job:
     if event["event"] == "prepared":
         facts = {"run": event["run"], "trials": event["trials"], "budget_s": job.budget_s or event["budget_s"]}
         return job.model_copy(update=facts)
-    if event["event"] in {"trial_end", "row"}:
+    if event["event"] in {"trial_end", "row", "image"}:
         return job.model_copy(update={"trials": job.trials + 1})
-    return job
+    return job.model_copy(update={"blind": event.get("blind", job.blind)})
 
 
 def ended(job: Job, last: dict[str, Any], said: str) -> Job:

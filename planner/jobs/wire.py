@@ -22,6 +22,7 @@ class JobNow(Value):
     wanted: Command | None
     detail: str
     run: str
+    blind: str
     trials: int
     spent_s: float
     budget_s: float

@@ -17,6 +17,8 @@ from ...search.measured import Trial
 from ...store.places import cache_dir
 from ...store.store import Store
 from ..apart import channel, say
+from ..spot.draw import PAIRS
+from ..spot.make import Asked, make_set
 from ..told import told, told_result
 from ..tune import LAST_ROUND, Prepared, Request, tune
 from ..verify import Wanted, verify
@@ -58,7 +60,7 @@ class Helm:
 def work(sitting: Sitting, helm: Helm, say: Callable[[dict[str, Any]], None]) -> None:
     """Do a job, and say how it goes. Raises AutotuneError."""
     try:
-        last = _verified(sitting, helm, say) if sitting.order.kind == "verify" else _tuned(sitting, helm, say)
+        last = _DOING.get(sitting.order.kind, _tuned)(sitting, helm, say)
     except KeyboardInterrupt:
         last = {"event": "done", "reason": "interrupted", "interrupted": True}
     say(last | {"because": helm.because})
@@ -134,6 +136,22 @@ def _verified(sitting: Sitting, helm: Helm, say: Callable[[dict[str, Any]], None
     wanted = Wanted(order.architectures, minutes=minutes, fresh=order.fresh and not sitting.spent_s)
     rows = verify(wanted, cache_dir() / "verification.jsonl", on_row)
     return {"event": "done", "reason": f"{len(rows)} rows are known", "interrupted": False}
+
+
+def _paired(sitting: Sitting, helm: Helm, say: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
+    def on_image(made: int, of: int) -> None:
+        say({"event": "image", "made": made, "of": of})
+        helm.ask(trial_ended=False)
+
+    order = sitting.order
+    say({"event": "prepared", "run": "", "trials": 0, "budget_s": 0.0})  # a set that was left is made anew
+    asked = Asked(order.model, order.plan, order.turns, order.prompts, order.pairs or PAIRS)
+    blind = make_set(asked, on_image)
+    reason = f"{len(blind.screens)} pairs of images wait to be judged"
+    return {"event": "done", "reason": reason, "interrupted": False, "blind": blind.id}
+
+
+_DOING = {"verify": _verified, "spot": _paired}
 
 
 def main() -> None:

@@ -199,7 +199,10 @@ class Sweep:
         return alike[-1] if alike else None
 
     def _from_like_machine(self, cell: Cell, seen: Seen) -> tuple[tuple[Recipe, ...], str]:
-        """Return the front of the same model on the machine that is likest, fastest first, and that machine's name."""
+        """Return what was fastest for the same model on the machine that is likest, and that machine's name.
+
+        What took the shortest to try comes first: all of them will be tried, and the next need less once one is known.
+        """
         best: tuple[int, int, Run] | None = None
         for number, run in enumerate(self.store.runs()):
             machine = self.store.machine(run.scope.machine)
@@ -210,8 +213,9 @@ class Sweep:
             return (), ""
         run = best[-1]
         machine = self.store.machine(run.scope.machine)
-        ranked = sorted(front(run.trials, run.scope.tolerance), key=lambda trial: trial.cost)
-        recipes = tuple(trial.recipe for trial in ranked if trial.recipe != UNMODIFIED)[:CARRIED]
+        able = [trial for trial in front(run.trials, run.scope.tolerance) if trial.recipe != UNMODIFIED]
+        fastest = sorted(able, key=lambda trial: trial.cost)[:CARRIED]
+        recipes = tuple(trial.recipe for trial in sorted(fastest, key=lambda trial: trial.duration_s))
         return recipes, machine.cpu.model_name if machine and recipes else ""
 
     def _is_of(self, run: Run, cell: Cell) -> bool:

@@ -13,7 +13,7 @@ from .wording import CAUSES, said_share
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from .account import Dot, Role
+    from .tally import Dot, Role
 
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 92, 16, 34, 92
@@ -22,6 +22,8 @@ FAILED_Y = HEIGHT - 19
 
 MOST_DRAWN = 400
 """A picture of more marks shows less. Those that matter are drawn whatever they are."""
+MOST_FAILED = 60
+"""So many stand beside each other in the strip, and can still be pointed at."""
 
 Measure = Literal["quality", "memory"]
 ORDER: tuple[Role, ...] = ("failed", "tried", "front", "plan", "baseline")
@@ -90,8 +92,9 @@ def chart(dots: Sequence[Dot], measure: Measure, tolerance: float) -> Chart | No
         return None
     drawn, good = _drawn(placed), [dot for dot in placed if dot.role != "tried"] or placed
     x, y = _latencies(drawn), _axis_of([value(dot) or 0.0 for dot in drawn], measure, tolerance)
-    failed = [dot for dot in dots if dot.role == "failed"][:MOST_DRAWN]
-    step = min(20.0, (WIDTH - LEFT - RIGHT - 12) / max(1, len(failed)))
+    failed = [dot for dot in dots if dot.role == "failed"]
+    stripped = failed[:MOST_FAILED]
+    step = min(20.0, (WIDTH - LEFT - RIGHT - 12) / max(1, len(stripped)))
     labels = {dot.number: dot.role for dot in (*_named(drawn, "plan"), *_named(drawn, "baseline"))}
     said = said_share if measure == "quality" else _said_memory
     upwards = "CLIP score, as a share of the baseline's" if measure == "quality" else "peak memory"
@@ -102,10 +105,12 @@ def chart(dots: Sequence[Dot], measure: Measure, tolerance: float) -> Chart | No
         xs=tuple(Tick(x.at(tick), said_ms(tick)) for tick in _ticks(x)),
         ys=tuple(Tick(y.at(tick), said(tick)) for tick in _ticks(y)),
         marks=tuple(_mark(dot, x.at(dot.latency_ms or 0.0), y.at(value(dot) or 0.0), labels) for dot in drawn),
-        failed=tuple(_mark(dot, round(LEFT + 12 + step * place, 1), FAILED_Y, {}) for place, dot in enumerate(failed)),
+        failed=tuple(
+            _mark(dot, round(LEFT + 12 + step * place, 1), FAILED_Y, {}) for place, dot in enumerate(stripped)
+        ),
         line=_line([(x.at(dot.latency_ms or 0.0), y.at(value(dot) or 0.0)) for dot in good], measure),
         limit=Tick(y.at(1 - tolerance), f"{1 - tolerance:g} is asked") if measure == "quality" else None,
-        left_out=len(placed) - len(drawn),
+        left_out=len(placed) - len(drawn) + len(failed) - len(stripped),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from ...errors import ModelError, NoPlanError, UsageError
@@ -31,28 +31,34 @@ if TYPE_CHECKING:
 LIMIT_S = 12 * 3600.0
 
 
-def make_set(
-    model: str,
-    turns: Sequence[str] = (),
-    prompts: Sequence[str] = (),
-    pairs: int = PAIRS,
-    on_image: Callable[[int, int], None] = lambda *_: None,
-) -> BlindSet:
-    """Return a set that shows a recipe beside its baseline: the newest plan of a model, or what `turns` say.
+@dataclass(frozen=True)
+class Asked:
+    """A set that is wanted of a model: what is shown beside its baseline, for which prompts, and how often.
 
-    turns: such as `quantization=bnb_nf4`. prompts: the model's own where none are given; each comes again, with another
-    seed, until there are enough. on_image: hears how many images of how many are made.
+    plan: the newest where none is named. turns: such as `quantization=bnb_nf4`, in the place of a plan. prompts: the
+    model's own where none are given; each comes again, with another seed, until there are enough.
+    """
+
+    model: str
+    plan: str = ""
+    turns: Sequence[str] = ()
+    prompts: Sequence[str] = ()
+    pairs: int = PAIRS
+
+
+def make_set(asked: Asked, on_image: Callable[[int, int], None] = lambda *_: None) -> BlindSet:
+    """Return a set as it was asked for. on_image: hears how many images of how many are made.
 
     Raises NoPlanError where there is no plan and no turn is given, UsageError for turns that cannot be, ModelError
     where the weights are not here, and BusyError while another search goes on.
     """
-    if pairs < FEWEST_PROMPTS:
-        msg = f"A set has at least {FEWEST_PROMPTS} pairs, and {pairs} were asked for."
+    if asked.pairs < FEWEST_PROMPTS:
+        msg = f"A set has at least {FEWEST_PROMPTS} pairs, and {asked.pairs} were asked for."
         raise UsageError(msg)
-    name = find_model(model).card.name
-    plan = None if turns else _plan_of(name, model)
-    task = _task(model, plan, prompts, pairs)
-    recipe = plan.recipe if plan else recipe_of_turns(turns)
+    pairs, name = asked.pairs, find_model(asked.model).card.name
+    plan = None if asked.turns else _plan_of(name, asked)
+    task = _task(asked, plan)
+    recipe = plan.recipe if plan else recipe_of_turns(asked.turns)
     baseline = plan.baseline if plan else UNMODIFIED
     _refuse(task, recipe, baseline)
     wanted = {baseline: pairs + CONTROLS, recipe: pairs}
@@ -79,25 +85,31 @@ def make_set(
     return blind
 
 
-def _plan_of(name: str, model: str) -> Plan:
+def _plan_of(name: str, asked: Asked) -> Plan:
     with Store.read() as store:
-        plan = next((plan for plan in store.plans(name) if not plan.scope.weights), None)
+        able = [plan for plan in store.plans(name) if not plan.scope.weights]
+    plan = next((plan for plan in able if asked.plan in {"", plan.id}), None)
+    if plan is None and asked.plan:
+        msg = f"There is no plan {asked.plan} for {name} here that can be looked at: it may have been tuned anew."
+        raise NoPlanError(msg)
     if plan is None:
-        msg = f"There is no plan for {name} to look at: run `autotune --model {model}`, or say which recipe, such as "
-        raise NoPlanError(msg + "`precision=bf16`.")
+        msg = (
+            f"There is no plan for {name} to look at: run `autotune --model {asked.model}`, or say which recipe, such "
+        )
+        raise NoPlanError(msg + "as `precision=bf16`.")
     if plan.scope.adapters or plan.scope.distilled:
         msg = f"The newest plan for {name} is for adapters or distilled variants, which a set cannot show yet."
         raise UsageError(msg)
     return plan
 
 
-def _task(model: str, plan: Plan | None, prompts: Sequence[str], pairs: int) -> Task:
+def _task(asked: Asked, plan: Plan | None) -> Task:
     """Return the task in which the images are made: a prompt a pair, with a seed of its own."""
     called = plan.scope.workload.model_dump() if plan else {}
-    task, _ = task_of(Request(model=model, **called), probe())
+    task, _ = task_of(Request(model=asked.model, **called), probe())
     require_weights(task.card, task.machine)
-    asked = [*prompts] or list(task.prompts)
-    return replace(task, prompts=tuple(asked[place % len(asked)] for place in range(pairs + CONTROLS)))
+    prompts = [*asked.prompts] or list(task.prompts)
+    return replace(task, prompts=tuple(prompts[place % len(prompts)] for place in range(asked.pairs + CONTROLS)))
 
 
 def _refuse(task: Task, recipe: Recipe, baseline: Recipe) -> None:

@@ -34,6 +34,22 @@ class Shown(Value):
     verdict: Verdict | None = None
 
 
+class SetLine(Value):
+    """A set in short. `sentence` is its verdict, empty before the last answer: until then, nothing is told of it."""
+
+    id: str
+    model: str
+    made_at: str
+    answered: int
+    screens: int
+    sentence: str
+
+
+def listed() -> tuple[SetLine, ...]:
+    """Return all sets in short, the newest first."""
+    return tuple(_line(blind, answers_to(blind.id)) for blind in sets())
+
+
 def shown(name: str) -> Shown:
     """Return what is to be seen of a set now. Raises NoPlanError where there is no such set."""
     blind = _found(name)
@@ -67,6 +83,18 @@ def evidence(scope: str, recipe: str) -> Verdict | None:
 def seen_of(plans: Sequence[Plan]) -> Verdict | None:
     """Return what people saw of the first of these plans; None where there is none, or nobody has looked."""
     return evidence(plans[0].scope.key, plans[0].recipe.key) if plans else None
+
+
+def _line(blind: BlindSet, answers: Answers) -> SetLine:
+    found = verdict([(blind, answers)])
+    return SetLine(
+        id=blind.id,
+        model=blind.model,
+        made_at=blind.made_at,
+        answered=len(answers.picked),
+        screens=len(blind.screens),
+        sentence=found.sentence if found else "",
+    )
 
 
 def _found(name: str) -> BlindSet:

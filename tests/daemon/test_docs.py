@@ -46,7 +46,7 @@ def test_every_field_of_the_answer_is_there() -> None:
 
 def test_every_field_of_jobs_is_there() -> None:
     order, job = set(Order.model_fields), set(JobNow.model_fields)
-    kinds = {"tune", "recheck", "verify"}
+    kinds = {"tune", "recheck", "verify", "spot"}
     assert order | job <= first_column("Jobs") | kinds
     assert first_column("Jobs") <= order | job
 

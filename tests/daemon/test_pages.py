@@ -9,6 +9,8 @@ import pytest
 
 from autotune.planner.daemon.app import create_app
 from autotune.planner.pages.account import Account
+from autotune.store.job import Job, Order
+from autotune.store.store import Store
 from autotune.tests.pages import tuned
 from autotune.tests.spot import pictures
 
@@ -20,6 +22,14 @@ if TYPE_CHECKING:
 
     from starlette.testclient import TestClient
 
+JOB = Job(
+    id="01a22000-0000-7000-8000-000000000001",
+    key="0" * 16,
+    order=Order(model="shapes", budget_s=600.0, most_trials=12, idle_only=True),
+    state="done",
+    detail="nothing better is expected",
+    created_at="2026-11-28T05:00:00+00:00",
+)
 BROWSER = {"accept": "text/html,application/xhtml+xml"}
 
 
@@ -29,6 +39,8 @@ def places(tmp_path: Path) -> dict[str, str]:
     run = tuned.keep()
     _, (plan, _) = tuned.run(name=run)
     blind = pictures.kept(tmp_path)
+    with Store.open() as store:
+        store.keep_job(JOB.model_copy(update={"run": run}))
     return {
         "/": "/v1/overview",
         "/models/shapes": "/v1/models/shapes",
@@ -38,6 +50,10 @@ def places(tmp_path: Path) -> dict[str, str]:
         f"/plans/{plan.id}": f"/v1/plans/{plan.id}",
         f"/trials/{run}/1/shapes": f"/v1/trials/{run}/1/shapes",
         f"/blind/{blind.id}": f"/v1/blind/{blind.id}",
+        "/jobs": "/v1/jobs",
+        "/spot": "/v1/spot",
+        f"/spot?plan={plan.id}": "/v1/spot",
+        f"/jobs/{JOB.id}": f"/v1/jobs/{JOB.id}",
     }
 
 
@@ -100,6 +116,18 @@ def test_a_search_that_goes_on_is_seen_as_it_is_now(ask: TestClient) -> None:
     assert len(ask.get("/v1/models/shapes").json()["dots"]) == 5
     tuned.keep(8)
     assert len(ask.get("/v1/models/shapes").json()["dots"]) == 8
+
+
+def test_a_job_says_what_was_asked_for_and_leads_to_what_was_found(ask: TestClient, places: dict[str, str]) -> None:
+    page = ask.get(f"/jobs/{JOB.id}", headers=BROWSER).text
+    said = re.sub(r"\s+", " ", re.sub(r"<[^>]*>", " ", page))
+    assert "Tune shapes" in said
+    assert "budget 600 s most trials 12 idle only yes" in said
+    run = next(place for place in places if place.startswith("/models/shapes?"))
+    assert f'href="{run}"' in page
+    table = ask.get("/jobs", headers=BROWSER).text
+    assert f'href="/jobs/{JOB.id}"' in table
+    assert "nothing better is expected" in table
 
 
 def test_a_plan_says_that_it_is_stale_and_why(ask: TestClient) -> None:

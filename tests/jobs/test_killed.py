@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 SERVE = "from autotune.planner.daemon.serve import serve; serve(port=0)"
 PATIENCE_S = 400.0
-TRIALS = 4
+TRIALS = 3
 
 
 @contextmanager

@@ -33,11 +33,13 @@ def tuned(trials: Path, most: int, told: threading.Event) -> None:
     known = trials.read_text().split() if trials.exists() else []
     say("prepared", run=trials.stem, trials=len(known), budget_s=100.0)
     for number in range(len(known), most):
-        say("trial_start", recipe={})
+        turned = {"threads": number} if number else {}
+        say("trial_start", recipe=turned)
         time.sleep(TRIAL_S)
         with trials.open("a") as file:
             file.write(f"{number}\n")
-        say("trial_end", trial={"number": number})
+        latency = {"samples_ms": [1000.0 / (number + 1)]}
+        say("trial_end", trial={"number": number, "outcome": "ok", "recipe": {"turned": turned}, "latency": latency})
         if told.is_set():
             say("done", reason="interrupted", interrupted=True)
             os._exit(0)

@@ -140,14 +140,15 @@ class FakeEngine:
                 yield {}
             if recipe is None or ear.answer == "taken":
                 continue
+            number = RECIPES.index(recipe)
             trial = Trial(
-                number=RECIPES.index(recipe),
+                number=number,
                 recipe=recipe,
                 outcome="ok",
-                latency=Latency(samples_ms=(100.0 - 10 * RECIPES.index(recipe),)),
-                peak_memory_bytes=2**20,
+                latency=Latency(samples_ms=(100.0 - 10 * number,)),
+                peak_memory_bytes=2**20 + number,  # the faster, the larger: each is on the front
                 started_at=now(),
-                duration_s=1.0,
+                duration_s=1.0 + 1e-9 * number,  # and takes longer to try, by too little for any price
             )
             self.measured.append((f"{model} on {self.makes[node]}", recipe.key))
             self._keep(node, model, trial)  # before it is told

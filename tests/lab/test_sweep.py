@@ -84,6 +84,7 @@ def test_what_is_alike_is_begun_with(tmp_path: Path) -> None:
     first = {str(order.request["model"]): order.first for _, order in reversed(engine.orders)}
     assert not first["shapes"]
     later = [order for _, order in engine.orders if order.first]
+    assert all(order.first == tuple(RECIPES[1:]) for order in later), "what took the shortest to try comes first"
     with Store.read(tmp_path / "lab.db") as store:
         rows = told(next(journals(tmp_path)), store).rows
     carried = [row.carried for row in rows if row.carried]

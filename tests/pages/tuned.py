@@ -54,11 +54,9 @@ def trials(count: int = 40, seed: int = 7) -> list[Trial]:
     """Return trials: the baseline first, the plan's recipes among them, a sixth of the rest failures."""
     draw = random.Random(seed)
     recipes = {UNMODIFIED: None, BEST: None, SMALL: None}
-    number = 0
     while len(recipes) < count:
         turned = {name: draw.choice(choices) for name, choices in draw.sample(KNOBS, draw.randint(1, 4))}
-        number += 1
-        recipes.setdefault(Recipe(turned=turned | {"threads": number} if count > 200 else turned))
+        recipes.setdefault(Recipe(turned=turned | {"threads": draw.randint(1, 64)} if count > 200 else turned))
     return [_trial(place, recipe, draw) for place, recipe in enumerate(recipes)]
 
 

@@ -199,19 +199,6 @@ def test_the_daemon_and_the_store_give_the_same_answer() -> None:
     assert (by_store.known, by_store.stale) == ("measured", False)
 
 
-def test_without_a_daemon_it_takes_a_fifth_of_a_second() -> None:
-    keep()
-    plan("shapes")
-    best_s = min(timed(lambda: plan("shapes")) for _ in range(20))  # a busy machine is slow, not wrong
-    assert best_s < 0.2
-
-
-def timed(call: Callable[[], Answer]) -> float:
-    began = time.perf_counter()
-    call()
-    return time.perf_counter() - began
-
-
 def test_errors_come_back_as_they_were_raised(live: str) -> None:
     for ask in (Client(live).plan, lambda model: plan(model, url=live)):
         for model in ("shapes", "mine"):  # the one is predicted, and not measured either

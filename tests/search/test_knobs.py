@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings("ignore")
 
 STEPS = 4
-PAIRS = 50
+PAIRS = 30
 ROUNDING = 0.02  # of a pixel's range: what half the digits, or another order of sums, may change
 
 

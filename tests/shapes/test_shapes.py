@@ -126,7 +126,7 @@ def test_the_report_finds_the_model_good_enough(tmp_path: Path) -> None:
 
     Rounded weights are left out, which take seven times as many images as all the rest.
     """
-    sizes = ["--drawn", "60", "--generated", "48", "--rounded", "0"]
+    sizes = ["--drawn", "60", "--generated", "32", "--rounded", "0"]
     script = str(ROOT / "benchmarks" / "shapes_report.py")
     done = _run(script, *sizes, "--card", str(tmp_path / "card.md"))
     assert done.returncode == 0, done.stdout + done.stderr

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from autotune.errors import BusyError, StoreError
 from autotune.planner.jobs import queue as queue_of_jobs
@@ -27,7 +26,7 @@ from autotune.planner.jobs.queue import MOST_OPEN, JobOverError, Queue
 from autotune.store.job import OVER, Command, Order, State
 from autotune.store.store import Store
 
-from ..faults.settings import MORE
+from .lives import live, lives
 from .test_life import MEMORY
 
 if TYPE_CHECKING:
@@ -284,15 +283,6 @@ class Jobs(RuleBasedStateMachine):
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # of a daemon that is killed
-@pytest.mark.parametrize(
-    ("examples", "steps"), [(8, 25), pytest.param(25 * MORE, 50, marks=pytest.mark.slow)], ids=["few", "many"]
-)
+@lives(many=25)
 def test_no_queue_goes_another_way_than_its_model(examples: int, steps: int) -> None:
-    limits = settings(
-        max_examples=examples,
-        stateful_step_count=steps,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        print_blob=True,
-    )
-    run_state_machine_as_test(Jobs, settings=limits)
+    live(Jobs, examples, steps)

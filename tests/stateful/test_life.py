@@ -15,10 +15,8 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-import pytest
-from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule, run_state_machine_as_test
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 from starlette.testclient import TestClient
 
 from autotune.planner.choose import needs_bytes
@@ -30,8 +28,8 @@ from autotune.store.store import Store
 
 from ..daemon.conftest import BASE_URL, KNOWS, TOKEN
 from ..daemon.family import GIB, MACHINE, plan_of
-from ..faults.settings import MORE
 from ..store.samples import trial
+from .lives import live, lives
 
 MODEL = "mine"
 SCOPE = plan_of(model=MODEL).scope
@@ -226,15 +224,6 @@ class Life(RuleBasedStateMachine):
         assert found == {name: (kept.trials, kept.finished) for name, kept in self.model.runs.items()}
 
 
-@pytest.mark.parametrize(
-    ("examples", "steps"), [(8, 25), pytest.param(15 * MORE, 50, marks=pytest.mark.slow)], ids=["few", "many"]
-)
+@lives(many=15)
 def test_no_life_goes_another_way_than_its_model(examples: int, steps: int) -> None:
-    limits = settings(
-        max_examples=examples,
-        stateful_step_count=steps,
-        deadline=None,
-        suppress_health_check=list(HealthCheck),
-        print_blob=True,
-    )
-    run_state_machine_as_test(Life, settings=limits)
+    live(Life, examples, steps)

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from fastapi import FastAPI, Path
+from fastapi import FastAPI, Path, Query
 from fastapi.responses import HTMLResponse, Response
 from pydantic import Field
 
 from ....errors import NoPlanError
+from ....search.plan import SCHEMA_VERSION
 from ....store.blind import NAME, image_of
 from ....value import Value
-from ...spot.play import Shown, answer, shown
+from ...spot.play import SetLine, Shown, answer, listed, shown
+from .ledger import Ledger
 from .pages import Html, page
 
 SetName = Annotated[str, Path(pattern=NAME)]
+PlanQuery = Annotated[str, Query(pattern=r"^([0-9a-f]{16})?$")]
 Token = Annotated[str, Path(pattern=NAME)]
 
 
@@ -25,8 +28,25 @@ class Answered(Value):
     picked: str = Field(pattern=NAME)
 
 
-def add_blind(app: FastAPI) -> None:
+class Spots(Value):
+    """What can be shown in blind pairs: `models` that were tuned, by their names; and the sets that there are."""
+
+    schema_version: int = SCHEMA_VERSION
+    models: tuple[str, ...]
+    sets: tuple[SetLine, ...]
+
+
+def add_blind(app: FastAPI, ledger: Ledger) -> None:
     """Add the routes of blind pairs."""
+
+    @app.get("/v1/spot", summary="What can be shown in blind pairs, and the sets that there are")
+    def spots() -> Spots:
+        return Spots(models=tuple(line.model for line in ledger.models()), sets=listed())
+
+    @app.get("/spot", **Html)
+    def spot(plan: PlanQuery = "") -> HTMLResponse:
+        asked = ledger.plan(plan, None) if plan else None
+        return page("spot.html", found=spots(), plan=asked, twin="/v1/spot")
 
     @app.get("/v1/blind/{name}", summary="A set of blind pairs: the screen to be answered, or the verdict")
     def twin(name: SetName) -> Shown:

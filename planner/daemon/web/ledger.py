@@ -1,17 +1,20 @@
-"""What the pages read of the store. An account is kept while its run stays as it is: thousands read slowly."""
+"""What the pages read of the store. Trials read slowly, so those of a run are read once, and then only new ones."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass
+from threading import Lock
 from typing import TYPE_CHECKING
 
-from ....errors import NoPlanError
+from ....errors import NoPlanError, StoreError
 from ....search.plan import Plan
 from ....store.album import album_of
 from ....store.store import Store
 from ...lived import Lived, lived
-from ...pages.account import Account, account_of
+from ...pages.account import Account, account_by
+from ...pages.tally import Tally
 from ...spot.play import seen_of
 from ...stale import between, reasons
 from .views import History, ModelLine, Past, PlanPage, TrialPage
@@ -24,13 +27,24 @@ MOST_KEPT = 4
 ReadStore = Callable[[], AbstractContextManager[Store]]
 
 
+@dataclass
+class _Reading:
+    """What was read of a run up to the row `last`, and what was told of it in which state."""
+
+    tally: Tally
+    last: int = 0
+    state: str = ""
+    told: Account | None = None
+
+
 class Ledger:
     """Answers from the store, which is opened anew for each question: it belongs to one thread."""
 
     def __init__(self, read_store: ReadStore) -> None:
         """Take what opens the store."""
         self._read_store = read_store
-        self._accounts: dict[tuple[str, int, str], Account] = {}
+        self._readings: dict[tuple[str, int], _Reading] = {}
+        self._lock = Lock()
 
     def models(self) -> tuple[ModelLine, ...]:
         """Return what was tuned, the last first."""
@@ -59,16 +73,35 @@ class Ledger:
                 raise NoPlanError(msg)
             return self._account(store, found)
 
+    def model_of(self, run: str) -> str:
+        """Return the model that a run is of; nothing where there is no such run."""
+        with self._read_store() as store:
+            return next((each.scope.model for each in store.runs_alone() if each.id == run), "")
+
+    def read_ahead(self) -> None:
+        """Read what is likely to be asked for next: the newest runs of the models that were tuned last."""
+        with suppress(StoreError), self._read_store() as store:
+            newest: dict[str, Run] = {}
+            for run in store.runs_alone():
+                newest.setdefault(run.scope.model, run)
+            for run in [*newest.values()][:MOST_KEPT]:
+                self._account(store, run)
+
     def _account(self, store: Store, run: Run) -> Account:
         plans = store.plans_of(run.id)
         seen = seen_of(plans)
-        state = (run.id, store.trial_counts().get(run.id, 0), f"{run.ended_at} {seen and seen.sets}")
-        if state not in self._accounts:
-            whole = run.model_copy(update={"trials": store.trials(run.id)})
-            told = account_of(whole, plans, store.machine(run.scope.machine), seen)
-            kept = [item for item in self._accounts.items() if item[0][0] != run.id]
-            self._accounts = dict([*kept[1 - MOST_KEPT :], (state, told)])
-        return self._accounts[state]
+        state = f"{run.ended_at} {seen and seen.sets}"
+        with self._lock:  # who asks for what is being read just now waits for it, and does not read it too
+            name = run.id, _file(store)
+            known = self._readings.pop(name, None) or _Reading(Tally(run.scope.tolerance))
+            trials, known.last = store.trials_after(run.id, known.last)
+            known.tally.add(trials)
+            if trials or state != known.state or known.told is None:
+                known.told = account_by(known.tally, run, plans, store.machine(run.scope.machine), seen)
+                known.state = state
+            kept = [*self._readings.items()][1 - MOST_KEPT :]
+            self._readings = dict([*kept, (name, known)])
+            return known.told
 
     def trial(self, model: str, run: str, number: int) -> TrialPage:
         """Return a trial of a run. Raises NoPlanError."""
@@ -105,12 +138,12 @@ class Ledger:
             before = store.machine(plan.scope.machine)
             life = lived(store.outcomes([plan_id])).get(plan_id, Lived())
             run = next(each for each in store.runs_alone(plan.scope.model) if each.id == plan.run)
-            told = self._account(store, run)
+            trial = store.trial(plan.run, plan.recipe.key)
         machine = run.machine or before
         return PlanPage(
             id=plan_id,
             plan=plan,
-            number=next((dot.number for dot in told.dots if dot.recipe == plan.recipe.key), None),
+            number=trial.number if trial else None,
             stale_reasons=tuple(reasons(plan, now, None, machine)) if now else (),
             demoted=life.demoted,
             eyes=seen_of((plan,)),
@@ -133,6 +166,13 @@ class Ledger:
                 for run, before in zip(runs, older, strict=True)
             ),
         )
+
+
+def _file(store: Store) -> int:
+    """Return which file the store is: a repair puts another in its place, whose rows have other numbers."""
+    with suppress(OSError):
+        return store.path.stat().st_ino
+    return 0
 
 
 def _line(model: str, runs: list[Run], counts: dict[str, int], store: Store) -> ModelLine:

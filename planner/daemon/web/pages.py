@@ -12,7 +12,8 @@ from fastapi.responses import HTMLResponse, Response
 from ....errors import DaemonError, NoPlanError
 from ....store.album import picture_file
 from ...compare import Comparison, compared
-from ...pages.account import Account, Dot
+from ...pages.account import Account
+from ...pages.tally import Dot
 from ..wire import MODEL, MachineNow
 from .ledger import Ledger
 from .now import now_of
@@ -26,6 +27,7 @@ STATIC = {
     "app.js": "text/javascript",
     "blind.js": "text/javascript",
     "jobs.js": "text/javascript",
+    "spot.js": "text/javascript",
     "htmx.min.js": "text/javascript",
     "mark.svg": "image/svg+xml",
 }

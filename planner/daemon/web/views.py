@@ -7,7 +7,7 @@ from ....search.measured import Trial
 from ....search.plan import SCHEMA_VERSION, Plan
 from ....store.album import Picture
 from ....value import Value
-from ...pages.account import Dot
+from ...pages.tally import Dot
 from ...spot.verdict import Verdict
 
 

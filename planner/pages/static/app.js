@@ -3,7 +3,17 @@
 (() => {
   const KEY = "autotune-token";
   const token = () => sessionStorage.getItem(KEY) || "";
-  window.autotuneToken = token;
+
+  // asks the daemon for a change, and gives what it answers; an error says in its sentence why there is none
+  window.autotuneTell = async (path, content = {}) => {
+    await window.autotuneReady;
+    const headers = { Authorization: `Bearer ${token()}`, "Content-Type": "application/json" };
+    const answer = await fetch(path, { method: "POST", headers, body: JSON.stringify(content) });
+    if (answer.status === 401) throw new Error("To change something, open these pages by `autotune dashboard`: that says who you are.");
+    const said = await answer.json();
+    if (!answer.ok) throw new Error(said.message);
+    return said;
+  };
 
   // the address that `autotune` opens ends with a code that is good for once: it is exchanged for the token here
   const opened = /^#code=([A-Za-z0-9_-]{22})$/.exec(location.hash);

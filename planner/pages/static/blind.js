@@ -18,11 +18,7 @@
     if (busy || !set) return;
     busy = true;
     try {
-      await window.autotuneReady;
-      const headers = { "Content-Type": "application/json", Authorization: `Bearer ${window.autotuneToken()}` };
-      const body = JSON.stringify({ screen: Number(screen), picked: token });
-      const said = await fetch(`/v1/blind/${set}/answers`, { method: "POST", headers, body });
-      if (!said.ok) throw new Error((await said.json()).message);
+      await window.autotuneTell(`/v1/blind/${set}/answers`, { screen: Number(screen), picked: token });
       const next = await (await fetch(`/blind/${set}`, { headers: { Accept: "text/html" } })).text();
       const main = new DOMParser().parseFromString(next, "text/html").getElementById("content");
       document.getElementById("content").replaceWith(main);

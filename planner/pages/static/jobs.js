@@ -8,6 +8,7 @@
   const TONE = { running: "good", done: "good", paused: "warn", waiting: "", stopped: "", cancelled: "bad", failed: "bad" };
   const ASK = { running: ["pause", "stop", "cancel"], paused: ["resume", "stop", "cancel"], waiting: ["cancel"] };
   const cards = new Map();
+  const only = panel.dataset.job; // the page of one job shows all that happened in it, also where it is over
 
   const node = (tag, text = "", name = "") => Object.assign(document.createElement(tag), { textContent: text, className: name });
   const said = (turned) => Object.entries(turned || {}).sort().map(([knob, choice]) => `${knob}=${choice}`).join(" ") || "unmodified";
@@ -19,21 +20,24 @@
     constructor(job) {
       this.element = node("article", "", "job");
       const head = node("header");
-      this.name = node("h3");
+      this.name = only ? node("span") : Object.assign(node("a"), { href: `/jobs/${job.id}` });
       this.state = node("span", "", "tag");
-      head.append(this.name, this.state);
+      const title = node("h3");
+      title.append(this.name);
+      head.append(...(only ? [] : [title]), this.state);
       this.bar = document.createElement("progress");
-      this.bar.setAttribute("aria-label", "Part of the budget that is spent");
+      this.bar.setAttribute("aria-label", job.order?.kind === "spot" ? "Part of the images that are made" : "Part of the budget that is spent");
       this.figures = node("p", "", "note");
       this.doing = node("p", "", "note recipe");
       this.buttons = node("p", "", "buttons");
-      const more = node("details");
+      const more = Object.assign(node("details"), { open: Boolean(only) });
       more.append(node("summary", "Log"), (this.log = node("div", "", "log")));
       this.log.tabIndex = 0;
       this.log.setAttribute("role", "log");
+      this.next = node("p", "", "buttons");
       this.problem = node("p", "", "note");
       this.problem.setAttribute("role", "alert");
-      this.element.append(head, this.bar, this.figures, this.doing, this.buttons, more, this.problem);
+      this.element.append(head, this.bar, this.figures, this.doing, this.buttons, this.next, more, this.problem);
       this.best = this.baseline = null;
       this.told = 0;
       this.update(job);
@@ -48,11 +52,14 @@
       this.element.dataset.state = state;
       this.bar.max = budget_s || 1;
       this.bar.value = Math.min(spent_s || 0, budget_s || 0);
+      this.bar.hidden = !budget_s && this.share === undefined;
+      if (this.share !== undefined) Object.assign(this.bar, { max: 1, value: this.share });
       const best = this.best && `best ${ms(this.best)}` + (this.baseline ? `, baseline ${ms(this.baseline)}` : "");
       const time = budget_s ? `${seconds(spent_s)} of ${seconds(budget_s)}` : seconds(spent_s || 0);
-      this.figures.textContent = [`${trials} trials`, time, best, detail].filter(Boolean).join(" · ");
+      this.figures.textContent = [`${trials} ${order?.kind === "spot" ? "images" : "trials"}`, time, best, detail].filter(Boolean).join(" · ");
       this.show(ASK[state] || []);
-      if (state === "running" && !this.source) this.follow();
+      if (this.job.blind && !this.next.firstChild) this.next.append(Object.assign(node("a", "Judge the pairs", "button main"), { href: `/blind/${this.job.blind}` }));
+      if ((state === "running" || only) && this.source === undefined) this.follow();
     }
 
     show(wanted) {
@@ -65,22 +72,24 @@
       const button = node("button", command[0].toUpperCase() + command.slice(1), command === "cancel" ? "danger" : "");
       button.type = "button";
       button.addEventListener("click", async () => {
-        const headers = { Authorization: `Bearer ${window.autotuneToken()}`, "Content-Type": "application/json" };
-        const answer = await fetch(`/v1/jobs/${this.job.id}/${command}`, { method: "POST", headers, body: "{}" });
-        const content = await answer.json();
-        this.problem.textContent = answer.ok ? "" : content.message;
-        if (answer.ok) this.update(content);
+        try {
+          this.update(await window.autotuneTell(`/v1/jobs/${this.job.id}/${command}`));
+          this.problem.textContent = "";
+        } catch (problem) {
+          this.problem.textContent = problem.message;
+        }
       });
       return button;
     }
 
     follow() {
       this.source = new EventSource(`/v1/jobs/${this.job.id}/events`);
-      for (const kind of ["state", "prepared", "trial_start", "trial_end", "race", "done", "fetch", "unpack", "row"]) {
+      for (const kind of ["state", "prepared", "trial_start", "trial_end", "race", "done", "refused", "busy", "fetch", "unpack", "row", "image"]) {
         this.source.addEventListener(kind, (event) => this.hear(JSON.parse(event.data)));
       }
       this.source.addEventListener("error", () => {
-        if (this.source.readyState === EventSource.CLOSED) this.source = null;
+        if (this.source.readyState !== EventSource.CLOSED) return; // it connects anew by itself
+        this.source = OPEN.includes(this.job.state) ? undefined : null;
       });
     }
 
@@ -90,6 +99,10 @@
       const change = { spent_s: event.spent_s };
       if (event.event === "state") Object.assign(change, { state: event.state, wanted: event.wanted, detail: event.detail });
       if (event.event === "prepared") Object.assign(change, { budget_s: event.budget_s, trials: event.trials });
+      if (event.event === "image") {
+        change.trials = event.made;
+        this.share = event.made / event.of;
+      }
       if (event.event === "trial_start") this.doing.textContent = said(event.recipe);
       if (event.event === "trial_end") this.count(event.trial, change);
       if (event.event === "race") this.doing.textContent = "last round, call by call against the baseline";
@@ -106,11 +119,15 @@
     }
 
     write(event) {
+      const share = event.total_bytes ? Math.floor((100 * event.done_bytes) / event.total_bytes) : 0;
+      if (["fetch", "unpack"].includes(event.event)) this.doing.textContent = `${event.event === "fetch" ? "fetching" : "unpacking"} ${event.model}: ${share} %`;
       const lines = {
         state: () => `${event.state}${event.detail ? `: ${event.detail}` : ""}`,
         trial_end: () => `${event.trial.number} ${event.trial.outcome} ${event.trial.latency ? ms(median(event.trial.latency.samples_ms)) : ""} ${said(event.trial.recipe.turned)}`,
         race: () => "last round",
         done: () => `ended: ${event.reason}`,
+        refused: () => `refused: ${event.message}`,
+        busy: () => event.message,
       };
       if (!lines[event.event]) return;
       const low = this.log.scrollHeight - this.log.scrollTop - this.log.clientHeight < 24;
@@ -120,10 +137,10 @@
   }
 
   const look = async () => {
-    const answer = await fetch("/v1/jobs", { headers: { Accept: "application/json" } }).catch(() => null);
+    const answer = await fetch(only ? `/v1/jobs/${only}` : "/v1/jobs", { headers: { Accept: "application/json" } }).catch(() => null);
     if (!answer?.ok) return;
-    const { jobs } = await answer.json();
-    const shown = jobs.filter((job) => OPEN.includes(job.state) || cards.has(job.id));
+    const said = await answer.json();
+    const shown = only ? [said] : said.jobs.filter((job) => OPEN.includes(job.state) || cards.has(job.id));
     for (const job of shown) {
       if (cards.has(job.id)) cards.get(job.id).update(job);
       else {
