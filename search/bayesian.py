@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from .measured import Trial
 
 STARTS = 3  # trials before anything is predicted, each as unlike the others as can be
-SMALL = 1e-3  # of two starts that are unlike the others alike, the one with smaller numbers
 PATIENCE = 15  # trials without progress, or more in a large space; then it ends, unless much is still expected
 PATIENCE_A_DOUBLING = 2  # of the recipes
 RESTLESS = (
@@ -135,14 +134,12 @@ class BayesianSampler:
         return expected_gain(mean, deviation, best)
 
     def _unlike(self, left: np.ndarray, right: np.ndarray) -> int:
-        """Return which candidate is least like anything tried, and has small numbers; of those that tie, any.
-
-        What has a small number mostly costs little, as batches, sizes and counts do, and starts tell choices apart.
-        """
+        """Return which candidate is least like anything tried; of those that tie, any."""
         noise = np.array([1e-6 * self._random.random() for _ in left])
-        free = ~self._kinship.ordered
-        alike = self._kinship.features(left * free, right * free)[0].max(axis=1, initial=0)
-        return int(np.argmin(alike + SMALL * self._kinship.height(left) + noise))
+        if not len(right):
+            return int(np.argmax(noise))
+        single, _, _ = self._kinship.features(left, right)
+        return int(np.argmin(single.max(axis=1) + noise))
 
     def _candidates(self) -> tuple[list[Recipe], np.ndarray]:
         """Return untried recipes with their codes: all, or a sample with the neighbours of the best."""

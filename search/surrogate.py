@@ -42,17 +42,11 @@ class Kinship:
         self._choices = {name: open_choices for name, open_choices in choices.items() if len(open_choices) > 1}
         self._codes = {name: {choice: i for i, choice in enumerate(found)} for name, found in self._choices.items()}
         self._alike = [_likeness(found) for found in self._choices.values()]
-        self.ordered = np.array([is_ordered(found) for found in self._choices.values()], dtype=bool)
 
     @property
     def knobs(self) -> int:
         """How many knobs have a choice."""
         return len(self._alike)
-
-    def height(self, codes: np.ndarray) -> np.ndarray:
-        """Return how large the numbers of each row are, from 0 for the least of each knob to 1. codes: (n, knobs)."""
-        most = np.array([len(found) - 1 for found in self._choices.values()])
-        return np.asarray((codes / most)[:, self.ordered].sum(axis=1) / max(1, self.ordered.sum()))
 
     def code(self, choices: Choices) -> list[int]:
         """Return a recipe as numbers, one for each knob."""

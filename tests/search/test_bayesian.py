@@ -10,9 +10,8 @@ import numpy as np
 import pytest
 
 from autotune.search import bayesian
-from autotune.search.bayesian import RESTLESS, STARTS, BayesianSampler
+from autotune.search.bayesian import RESTLESS, BayesianSampler
 from autotune.search.replay.cliff import cliff
-from autotune.search.replay.evaluator import TableEvaluator
 from autotune.search.replay.replay import Terms, replay
 from autotune.search.replay.table import read_table
 from autotune.search.surrogate import Kinship, Surrogate, at_most, expected_gain
@@ -73,19 +72,6 @@ def test_it_needs_fewer_trials_than_chance(tmp_path: Path) -> None:
     assert found.score.value > 0.5
 
 
-def test_it_starts_where_numbers_are_small() -> None:
-    table = cliff(0)
-    sampler, evaluator = BayesianSampler(table.space, "cpu", 0.0), TableEvaluator(table)
-    started = []
-    for number in range(STARTS):
-        recipe = sampler.ask()
-        assert recipe is not None
-        started.append(recipe)
-        sampler.tell(evaluator.evaluate(number, recipe, math.inf, math.inf))
-    assert all(recipe.turned["batch"] == 1 and recipe.turned["kept"] == 0 for recipe in started)
-    assert len({recipe.turned["kind"] for recipe in started}) == STARTS, "what has no order is tried in each way"
-
-
 def test_what_is_mostly_bad_is_tried_beside_the_best(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """One choice is four times as slow everywhere, but for a few recipes: only by neighbours of the best is it met."""
     lines = ["a,b,c,ms"]
@@ -100,8 +86,7 @@ def test_what_is_mostly_bad_is_tried_beside_the_best(tmp_path: Path, monkeypatch
         monkeypatch.setattr(bayesian, "RESTLESS", restless)
         score, _ = replay(table, "bayesian", Terms(most=80, repeats=4, noise_cv=0.01))
         reached[restless] = score.reaching[0].reached
-    assert reached[RESTLESS] == 1
-    assert reached[10**6] < 1
+    assert reached[RESTLESS] >= reached[10**6] + 0.5
 
 
 def test_it_is_more_patient_in_a_large_space() -> None:
