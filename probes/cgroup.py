@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
 
 from .files import text_of, under
@@ -32,10 +33,16 @@ def own_groups(controller: str, root: Path) -> Groups:
 
     Source: man 7 cgroups, "/proc/pid/cgroup"; man 5 proc_pid_mountinfo.
     """
-    paths = _paths(text_of(root / "proc/self/cgroup"))
+    return _groups(controller, root, text_of(root / "proc/self/cgroup"), text_of(root / "proc/self/mountinfo"))
+
+
+@lru_cache(maxsize=4)
+def _groups(controller: str, root: Path, own: str, mounted: str) -> Groups:
+    """Return the groups by what the kernel says, which is the same at nearly each question, and long."""
+    paths = _paths(own)
     version = 1 if controller in paths else 2
     path = paths.get(controller if version == 1 else "")
-    mounts = _mounts(text_of(root / "proc/self/mountinfo"), controller if version == 1 else "")
+    mounts = _mounts(mounted, controller if version == 1 else "")
     if path is None or not mounts:
         return Groups(version, ())
     mount = next((mount for mount in mounts if path.is_relative_to(mount.shown)), mounts[0])

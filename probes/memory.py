@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -51,9 +52,11 @@ def free_memory(root: Path = ROOT) -> int:
 
 
 def _of_machine(root: Path) -> tuple[int, int]:
-    told = _table(text_of(root / "proc/meminfo").replace(":", ""))
-    # kernels before 3.14 and a few sandboxes do not say what is available
-    return told.get("MemTotal", 0) * 1024, told.get("MemAvailable", told.get("MemFree", 0)) * 1024
+    text = text_of(root / "proc/meminfo")
+    available = _number(text, "MemAvailable")
+    if available is None:  # kernels before 3.14 and a few sandboxes do not say
+        available = _number(text, "MemFree")
+    return (_number(text, "MemTotal") or 0) * 1024, (available or 0) * 1024
 
 
 def _by_psutil() -> tuple[int, int]:
@@ -85,13 +88,15 @@ def _room(folder: Path, limit_bytes: int | None, usage_name: str, cache_name: st
     if limit_bytes is None:
         return None
     usage_bytes = int_of(text_of(folder / usage_name)) or 0
-    cache_bytes = _table(text_of(folder / "memory.stat")).get(cache_name, 0)
+    cache_bytes = _number(text_of(folder / "memory.stat"), cache_name) or 0
     kept_bytes = max(0, usage_bytes - cache_bytes)
     return _Room(max(0, limit_bytes), max(0, limit_bytes - kept_bytes))
 
 
-def _table(text: str) -> dict[str, int]:
-    """Return the numbers of a file of the form "name number" or "name number kB"."""
-    rows = (line.split() for line in text.splitlines())
-    numbers = ((row[0], int_of(row[1])) for row in rows if len(row) >= 2)
-    return {name: number for name, number in numbers if number is not None and number >= 0}
+def _number(text: str, name: str) -> int | None:
+    """Return the number of one row of a file of rows like "name number" or "name: number kB"; the others are not read.
+
+    None where there is no such row, or no number in it.
+    """
+    found = re.search(rf"^{name}:?[ \t]+([0-9]+)(?:[ \t]|$)", text, re.MULTILINE)
+    return int(found[1]) if found else None
