@@ -5,15 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from pydantic import Field, ValidationError
 
-from ..errors import StoreError
 from ..value import Value
-from .places import data_dir, make_folder
+from .places import data_dir, make_folder, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -68,10 +66,10 @@ def keep_album(run: str, pictures: Iterable[tuple[Picture, bytes]]) -> Album:
         if taken + len(content) > MOST_BYTES:
             break
         taken += len(content)
-        _write(folder / f"{picture.digest}.png", content)
+        write_whole(folder / f"{picture.digest}.png", content)
         known[picture.recipe, picture.index] = picture
     album = Album(run=run, pictures=tuple(known.values()))
-    _write(folder / f"{run}.json", album.model_dump_json().encode())
+    write_whole(folder / f"{run}.json", album.model_dump_json().encode())
     _forget(folder)
     return album
 
@@ -94,18 +92,6 @@ def _folder(*, make: bool = False) -> Path:
     if make:
         make_folder(folder)
     return folder
-
-
-def _write(file: Path, content: bytes) -> None:
-    """Write a file as a whole or not at all."""
-    unfinished = file.with_name(f".{secrets.token_hex(8)}")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(file)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        msg = f"{file} cannot be written ({error.strerror}): make room, or set AUTOTUNE_HOME."
-        raise StoreError(msg) from error
 
 
 def _forget(folder: Path) -> None:

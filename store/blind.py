@@ -13,9 +13,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field, ValidationError
 
-from ..errors import StoreError
 from ..value import Value
-from .places import data_dir, make_folder
+from .places import data_dir, make_folder, write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,8 +68,8 @@ def keep_set(blind: BlindSet, images: Mapping[str, bytes]) -> None:
     folder = _folder(blind.id)
     make_folder(folder)
     for token, content in sorted(images.items()):  # by tokens: the order of the files says nothing either
-        _write(folder / f"{token}.png", content)
-    _write(folder / "set.json", blind.model_dump_json().encode())
+        write_whole(folder / f"{token}.png", content)
+    write_whole(folder / "set.json", blind.model_dump_json().encode())
 
 
 def read_set(name: str) -> BlindSet | None:
@@ -91,7 +90,7 @@ def answers_to(name: str) -> Answers:
 
 def keep_answers(name: str, answers: Answers) -> None:
     """Keep what was answered so far; with the last answer, the images go. Raises StoreError."""
-    _write(_folder(name) / "answers.json", answers.model_dump_json().encode())
+    write_whole(_folder(name) / "answers.json", answers.model_dump_json().encode())
     if answers.finished_at:
         for file in _folder(name).glob("*.png"):
             file.unlink(missing_ok=True)
@@ -114,14 +113,3 @@ def sets() -> list[BlindSet]:
 
 def _folder(name: str) -> Path:
     return data_dir(make=False) / "blind" / name
-
-
-def _write(file: Path, content: bytes) -> None:
-    unfinished = file.with_name(f".{secrets.token_hex(8)}")
-    try:
-        unfinished.write_bytes(content)
-        unfinished.replace(file)
-    except OSError as error:
-        unfinished.unlink(missing_ok=True)
-        msg = f"{file} cannot be written ({error.strerror}): make room, or set AUTOTUNE_HOME."
-        raise StoreError(msg) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 from pathlib import Path
 
 import platformdirs
@@ -45,6 +46,18 @@ def make_folder(folder: Path) -> None:
         raise StoreError(f"{folder} cannot be made ({error.strerror}): {_ELSEWHERE}.") from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StoreError(f"{folder} cannot be written to: change its permissions, or {_ELSEWHERE}.")
+
+
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file as a whole or not at all: who reads it meanwhile has the old one. Raises StoreError."""
+    unfinished = file.with_name(f".{secrets.token_hex(8)}")
+    try:
+        unfinished.write_bytes(content)
+        unfinished.replace(file)
+    except OSError as error:
+        unfinished.unlink(missing_ok=True)
+        msg = f"{file} cannot be written ({error.strerror}): make room, or set AUTOTUNE_HOME."
+        raise StoreError(msg) from error
 
 
 _ELSEWHERE = "set AUTOTUNE_HOME to a folder that you can write to"
