@@ -138,9 +138,13 @@ def _said_memory(count: float) -> str:
 
 
 def _drawn(placed: Sequence[Dot]) -> list[Dot]:
-    """Return what is drawn, the most telling last, so that it lies on top."""
-    ranked = sorted(placed, key=lambda dot: (-ORDER.index(dot.role), dot.latency_ms))
-    return sorted(ranked[:MOST_DRAWN], key=lambda dot: ORDER.index(dot.role))
+    """Return what is drawn, the most telling last, so that it lies on top; of the others, as many fast as slow ones."""
+    telling = sorted(
+        (dot for dot in placed if dot.role != "tried"), key=lambda dot: (-ORDER.index(dot.role), dot.latency_ms)
+    )
+    others = sorted((dot for dot in placed if dot.role == "tried"), key=lambda dot: dot.latency_ms or 0.0)
+    room = min(len(others), MOST_DRAWN - len(telling[:MOST_DRAWN]))
+    return [*(others[place * len(others) // room] for place in range(room)), *reversed(telling[:MOST_DRAWN])]
 
 
 def _named(drawn: Sequence[Dot], role: Role) -> list[Dot]:

@@ -118,6 +118,9 @@ def test_of_very_many_trials_those_that_matter_are_drawn() -> None:
     assert roles.count("baseline") == 1
     assert roles.count("plan") == 2
     assert roles[-1] == "baseline"
+    drawn = [mark.dot.latency_ms or 0.0 for mark in chart.marks if mark.dot.role == "tried"]
+    assert min(drawn) < 500
+    assert max(drawn) > 2280, "the slow ones are seen too"
 
 
 def test_without_a_plan_it_says_why() -> None:
