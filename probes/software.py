@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import sys
 import sysconfig
@@ -68,11 +69,18 @@ class Software(Value):
         return key_of({**content, "versions": running})
 
 
+def installed_version(distribution: str) -> str:
+    """Return what `importlib.metadata.version` does, and raise as it does, without parsing whole descriptions."""
+    head, _, _ = (metadata.distribution(distribution).read_text("METADATA") or "").partition("\n\n")
+    found = re.search(r"^Version:[ \t]*(\S+)[ \t]*$", head, re.MULTILINE)
+    return found[1] if found else metadata.version(distribution)
+
+
 def probe_software(
     root: Path = ROOT,
     *,
     system: str = sys.platform,
-    version_of: Callable[[str], str] = metadata.version,
+    version_of: Callable[[str], str] = installed_version,
     which: Callable[[str], str | None] = shutil.which,
     headers: Path = HEADERS,
 ) -> Software:

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from autotune.probes.software import DISTRIBUTIONS, Software, probe_software
+from autotune.probes.software import DISTRIBUTIONS, Software, installed_version, probe_software
 
 from .machines import make
 
@@ -22,6 +22,13 @@ def test_this_machine_has_what_the_project_needs() -> None:
 
 def test_own_version_is_asked_by_the_name_of_the_distribution() -> None:
     assert probe_software(version_of=lambda name: f"1 of {name}").versions["autotune"] == "1 of autotune-diffusers"
+
+
+def test_a_version_is_read_as_the_library_reads_it() -> None:
+    for each in metadata.distributions():
+        assert installed_version(each.name) == metadata.version(each.name)
+    with pytest.raises(metadata.PackageNotFoundError):
+        installed_version("nobody-has-this")
 
 
 @pytest.mark.parametrize("error", [metadata.PackageNotFoundError, KeyError, OSError, UnicodeError])
