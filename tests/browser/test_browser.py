@@ -167,7 +167,7 @@ def test_nothing_runs_over_the_edge(watched: Watched, site: Site, tmp_path: Path
         "plan": f"/plans/{plan.id}",
         "trial": f"/trials/{run}/1/shapes",
     }
-    for name, place in {**places, "history": "/history/shapes", "blind": f"/blind/{blind.id}"}.items():
+    for name, place in {**places, "history": "/history/shapes", "spot": "/spot", "blind": f"/blind/{blind.id}"}.items():
         page = watched.page(place, trusted=True, phone=look == "phone", dark=look == "dark")
         page.locator("#jobs progress, .choices:not([hidden]), h1").last.wait_for()
         assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), name
