@@ -12,7 +12,7 @@ from .chances import LIKELY, chance_to_be_good, chance_to_fit, chance_to_run
 from .heard import Heard
 from .portfolio import PROMISING, portfolio, promise
 from .recipe import UNMODIFIED, Recipe
-from .space import COUNTABLE, SearchSpace
+from .space import COUNTABLE, SearchSpace, as_open
 from .surrogate import Kinship, Surrogate, expected_gain
 
 if TYPE_CHECKING:
@@ -56,7 +56,8 @@ class BayesianSampler:
         self._tolerance = tolerance
         self._heard = Heard(space, tolerance)
         known = portfolio(space, device) if known_good else ()
-        self._known_good: list[Recipe] = [recipe for recipe in (*first, *known) if recipe != UNMODIFIED]
+        begun = [as_open(recipe, space) for recipe in first]
+        self._known_good: list[Recipe] = [recipe for recipe in (*begun, *known) if recipe != UNMODIFIED]
         self._kinship = Kinship(space.choices)
         self._random = random.Random(seed)
         self._all = _Listed(space, self._kinship) if space.combinations <= COUNTABLE else None

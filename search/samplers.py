@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from ..errors import UsageError
 from .bayesian import BayesianSampler
 from .sampler import Sampler, TPESampler
-from .space import COUNTABLE
+from .space import COUNTABLE, as_open
 from .suggest import Suggestions
 
 if TYPE_CHECKING:
@@ -45,8 +45,9 @@ class Begun:
     """A sampler that is asked once what is known from elsewhere was tried: a warm start for any of them."""
 
     def __init__(self, first: Sequence[Recipe], sampler: Sampler, space: SearchSpace) -> None:
-        """Prepare. first: recipes, of which those that the space has not are left out."""
-        self._first = [recipe for recipe in first if recipe in space]
+        """Prepare. first: recipes, whose choices are those that are open; what the space has not then is left out."""
+        fitted = dict.fromkeys(as_open(recipe, space) for recipe in first)
+        self._first = [recipe for recipe in fitted if recipe in space]
         self._sampler = sampler
 
     def ask(self) -> Recipe | None:

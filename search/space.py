@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from .assemble import choices_of
 from .knobs import KNOBS, Knob, Setting
-from .recipe import Choice, Recipe
+from .recipe import UNMODIFIED, Choice, Recipe
 from .rules import refusal
 
 if TYPE_CHECKING:
@@ -125,6 +125,17 @@ class Space:
         rows = ({name: chance.choice(choices) for name, choices in self.choices.items()} for _ in range(COUNTABLE))
         estimate = self.combinations * sum(not refusal(row, adapted=self.adapted) for row in rows) / COUNTABLE
         return int(float(f"{estimate:.1e}"))
+
+
+def as_open(recipe: Recipe, space: SearchSpace) -> Recipe:
+    """Return a recipe from elsewhere without the turns that are not open here; rules may still refuse it."""
+    asked, usual = space.choices_of(recipe), space.choices_of(UNMODIFIED)
+    return space.recipe_of(
+        {
+            name: asked[name] if asked.get(name) in choices else usual.get(name, choices[0])
+            for name, choices in space.choices.items()
+        }
+    )
 
 
 def space_for(setting: Setting, knobs: tuple[Knob, ...] = KNOBS) -> Space:

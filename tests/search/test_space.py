@@ -20,7 +20,7 @@ from autotune.search.knobs.offload import OFFLOAD
 from autotune.search.portfolio import KNOWN_GOOD, PROMISING, portfolio, promise
 from autotune.search.recipe import UNMODIFIED, Recipe
 from autotune.search.rules import RULES, refusal
-from autotune.search.space import COUNTABLE, Space, recipe_of, space_for
+from autotune.search.space import COUNTABLE, Space, as_open, recipe_of, space_for
 from autotune.search.workload import Workload
 
 ANY_CHOICES = st.fixed_dictionaries({knob.name: st.sampled_from(knob.choices) for knob in KNOBS})
@@ -271,3 +271,12 @@ def test_a_large_space_is_estimated_and_drawn_from() -> None:
     assert all(recipe in EVERYTHING for recipe in drawn)
     assert len(set(drawn)) > 500
     assert {knob for recipe in drawn for knob in recipe.turned} == set(EVERYTHING.choices)
+
+
+def test_of_a_recipe_from_elsewhere_what_is_open_here_is_left() -> None:
+    space = Space({"compile": ("none",), "precision": ("fp32", "bf16"), "tome_ratio": (0.0, 0.25)}, {})
+    theirs = Recipe(turned={"compile": "openvino", "precision": "bf16", "unheard_of": 3})
+    assert as_open(theirs, space) == Recipe(turned={"precision": "bf16"})
+    ours = Recipe(turned={"precision": "bf16", "tome_ratio": 0.25})
+    assert as_open(ours, space) == ours
+    assert as_open(Recipe(turned={"compile": "openvino"}), space) == UNMODIFIED
