@@ -8,11 +8,12 @@ import time
 import psutil
 import pytest
 
-from autotune.errors import BusyError
+from autotune.errors import BusyError, UsageError
+from autotune.planner.jobs.permitted import permitted
 from autotune.planner.jobs.process import Working
 from autotune.planner.jobs.queue import MOST_OPEN, JobOverError, Queue, UnknownJobError
-from autotune.planner.jobs.sitting import LOST, Sitting
-from autotune.store.job import Command, Job, State
+from autotune.planner.jobs.sitting import LOST, Sitting, heard
+from autotune.store.job import Command, Job, Order, State
 from autotune.store.store import Store
 
 from .conftest import WORKER, Stage, entries, order, over, until
@@ -205,3 +206,20 @@ def test_a_line_that_was_cut_off_is_taken_away(stage: Stage) -> None:
     again = stage.queue()
     again.tell(job.id, "stop")
     assert [entry["event"] for entry in entries(again, job)] == ["state", "state"]
+
+
+def test_what_was_made_to_be_judged_is_told_by_the_job() -> None:
+    job = Job(id="j", key="k", order=Order(kind="spot", model="shapes"), created_at="")
+    job = heard(job, {"event": "prepared", "run": "", "trials": 0, "budget_s": 0.0})
+    for made in (1, 2, 3):
+        job = heard(job, {"event": "image", "made": made, "of": 12})
+    job = heard(job, {"event": "done", "reason": "8 pairs", "interrupted": False, "blind": "f" * 32})
+    assert (job.trials, job.blind, job.run) == (3, "f" * 32, "")
+
+
+@pytest.mark.parametrize("more", [{"budget_s": 60.0}, {"weights": "random"}, {"fresh": True}])
+def test_a_set_takes_nothing_that_it_has_no_use_for(more: dict[str, object]) -> None:
+    with pytest.raises(UsageError, match="that is to spot takes no"):
+        permitted(Order.model_validate({"kind": "spot", "model": "shapes", "pairs": 8, **more}))
+    with pytest.raises(UsageError, match="needs to know the model"):
+        permitted(Order(kind="spot", pairs=8))
