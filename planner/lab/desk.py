@@ -12,12 +12,25 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
+from typing import IO, Any, TypeVar
 
 ENDED = ""
 """Stands behind the last line of a job."""
+
+
+M = TypeVar("M", bound=Callable[..., Any])
+
+BESIDE = "beside"
+"""The thread of a desk that talks while the other listens."""
+
+
+def _beside(method: M) -> M:
+    """Mark a method for that thread, as `ray.method` does; what runs at the other end of a ray:// reads it here."""
+    vars(method)["__ray_concurrency_group__"] = BESIDE
+    return method
 
 
 class Desk:
@@ -63,6 +76,7 @@ class Desk:
                 lines.append(self._lines.get_nowait())
         return lines
 
+    @_beside
     def say(self, line: str) -> None:
         """Tell the job a line; one that has ended hears none."""
         if self._process and self._process.stdin:
@@ -70,6 +84,7 @@ class Desk:
                 self._process.stdin.write(line + "\n")
                 self._process.stdin.flush()
 
+    @_beside
     def stop(self) -> None:
         """Have the job conclude what it has found."""
         if self._process:

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import os
 import secrets
+import socket
 import sys
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from ...errors import TechniqueMissingError, UnfitError
-from .desk import ENDED, Desk
+from .desk import BESIDE, ENDED, Desk
 from .job import Looked
 from .machines import NAME, Node, Seen
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+REACH_S = 10.0  # for whoever listens at an address to take a connection
 START_S = 60.0  # for a desk to stand, and the machine's probes to answer
 SILENCE_S = 60.0  # and a machine is given up: a desk answers every second, whatever its job does
 POLL_S = 1.0
-BESIDE = "beside"  # the thread of a desk that talks while the other listens
 OBJECT_STORE_BYTES = 100 * 2**20  # what goes through it is text
 
 
@@ -98,6 +99,7 @@ class RayEngine:
             msg = "Sweeps need Ray: pip install 'autotune-diffusers[lab]'."
             raise TechniqueMissingError(msg) from error
         try:
+            _reach(self.address)
             ray.init(address=self.address, log_to_driver=False, configure_logging=False, **local)
         except Exception as error:
             said = " ".join(str(error).split())[:300]
@@ -164,11 +166,11 @@ class RayEngine:
     def say(self, node: str, line: str) -> None:
         """Tell the job on a machine something; it is not behind what the desk is listening to."""
         if node in self._desks:
-            self._desks[node].say.options(concurrency_group=BESIDE).remote(line)
+            self._desks[node].say.remote(line)
 
     def stop(self, node: str) -> None:
         """Have the job on a machine conclude what it has found."""
-        self._desks[node].stop.options(concurrency_group=BESIDE).remote()
+        self._desks[node].stop.remote()
 
     def _heard(self, ref: Any) -> Heard:
         node = self._polls.pop(ref)
@@ -203,6 +205,13 @@ class RayEngine:
         self._polls = {ref: owner for ref, owner in self._polls.items() if owner != node}
         if desk is not None:
             self._ray.kill(desk)
+
+
+def _reach(address: str) -> None:
+    """Raise OSError where nobody listens at HOST:PORT, which Ray would go on asking for minutes."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if port.isdecimal():
+        socket.create_connection((host.strip("[]"), int(port)), REACH_S).close()
 
 
 def _node(said: dict[str, Any]) -> Node:

@@ -1,7 +1,8 @@
 """A job whose trials sleep, for labs in which only time counts: `python -m autotune.tests.lab.scripted FILE`.
 
 Everything is as in life but for the processes of trials and the last round. What a recipe takes is made up from its
-choices, the same everywhere. LAB_TRIAL_S: how long a trial sleeps; LAB_SLOW: by how much this machine is slower.
+choices, the same everywhere. LAB_TRIAL_S: how long a trial sleeps; LAB_SLOW: by how much this machine is slower;
+LAB_LOG: a file that gets a line for each trial that is on the disk, with the process, the run and the recipe.
 """
 
 from __future__ import annotations
@@ -10,9 +11,11 @@ import os
 import sys
 import time
 import zlib
-from typing import TYPE_CHECKING, Any, Self
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Any, Self
 
 from autotune.planner import tune
+from autotune.planner.apart import say as channelled
 from autotune.planner.lab import job
 from autotune.search.evaluate import CutOffError
 from autotune.search.measured import Latency, Trial
@@ -79,9 +82,27 @@ def race(evaluator: Scripted, recipes: Sequence[Recipe], *_: object, **__: objec
     return [Lane(recipe, samples_ms=[latency_ms(recipe)] * 8, facts=facts) for recipe in (evaluator.baseline, *recipes)]
 
 
+def say(output: IO[str], answer: dict[str, Any]) -> None:
+    """Log a trial, which is kept by then, and tell the driver."""
+    file = os.environ.get("LAB_LOG")
+    if file and "trial" in answer:
+        recipe = Recipe.model_validate(answer["trial"]["recipe"])
+        with Path(file).open("a") as log:
+            log.write(f"{os.getpid()}\t{os.environ['LAB_JOB']}\t{recipe.key}\n")
+    if file and "prepared" in answer:
+        os.environ["LAB_JOB"] = answer["prepared"]["run"]["id"]
+    channelled(output, answer)
+
+
 def main() -> None:
-    for name, stand_in in (("IsolatedEvaluator", Scripted), ("race", race), ("keep_images", lambda *_: None)):
-        setattr(tune, name, stand_in)
+    stand_ins = (
+        (tune, "IsolatedEvaluator", Scripted),
+        (tune, "race", race),
+        (tune, "keep_images", lambda *_: None),
+        (job, "say", say),
+    )
+    for module, name, stand_in in stand_ins:
+        setattr(module, name, stand_in)
     job.main()
 
 

@@ -6,6 +6,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import sys
 from collections import Counter
@@ -15,6 +16,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from autotune.errors import UnfitError
+from autotune.planner.lab.engine import RayEngine
 from autotune.planner.lab.journal import journals
 from autotune.planner.lab.places import store_file, sweeps_folder
 from autotune.planner.lab.result import told
@@ -146,6 +149,15 @@ def test_a_shared_study_goes_on_after_driver_and_machine_were_lost(tmp_path: Pat
     assert sorted(paces) == [1.0, 1.5], said
     assert paces.total() == 16
     assert "(there all takes 1.50 times as long)" in report()
+
+
+def test_where_nobody_listens_is_told_at_once() -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        port = taken.getsockname()[1]
+        for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
+            with pytest.raises(UnfitError, match=rf"{address} cannot be used \(ConnectionRefusedError"):
+                RayEngine(address).__enter__()
 
 
 def test_a_real_trial(tmp_path: Path, cluster: Cluster) -> None:
