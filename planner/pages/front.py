@@ -144,7 +144,8 @@ def _drawn(placed: Sequence[Dot]) -> list[Dot]:
     )
     others = sorted((dot for dot in placed if dot.role == "tried"), key=lambda dot: dot.latency_ms or 0.0)
     room = min(len(others), MOST_DRAWN - len(telling[:MOST_DRAWN]))
-    return [*(others[place * len(others) // room] for place in range(room)), *reversed(telling[:MOST_DRAWN])]
+    spread = [others[place * len(others) // room] for place in range(room)]
+    return spread + sorted(telling[:MOST_DRAWN], key=lambda dot: ORDER.index(dot.role))
 
 
 def _named(drawn: Sequence[Dot], role: Role) -> list[Dot]:
