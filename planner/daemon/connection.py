@@ -12,7 +12,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MOST_CONNECTIONS = 32
 """So many at a time. Another takes the place of that which has been silent for longest; without one, it is told 503."""
-BRIEF_S = 0.1
+BRIEF_S = 0.5
 """A connection is not yet silent for so long: its request may be on the way."""
 REQUEST_S = 10.0
 """A request, body included, has come within this time, or its connection is closed."""

@@ -14,7 +14,7 @@ import pytest
 
 from autotune.planner.client import Client
 from autotune.planner.daemon import connection
-from autotune.planner.daemon.connection import BRIEF_S, MOST_CONNECTIONS
+from autotune.planner.daemon.connection import MOST_CONNECTIONS
 from autotune.planner.daemon.token import read_token
 
 from ..daemon.conftest import KNOWS, World, listening
@@ -77,19 +77,25 @@ def status(port: int, text: bytes, more: bytes = b"", most_bytes: int = 0) -> in
             return 0
 
 
+def until_told(daemon: Served, expected: int) -> None:
+    """Ask until that is the answer: on a busy machine connections are taken late, and are new for so long."""
+    deadline = time.monotonic() + 20
+    while (told := status(daemon.port, ASK)) != expected:
+        assert time.monotonic() < deadline, told
+        time.sleep(0.05)
+
+
 def test_a_silent_crowd_keeps_nobody_out(daemon: Served) -> None:
     with crowd(daemon.port, SILENT, 3 * MOST_CONNECTIONS):
-        time.sleep(2 * BRIEF_S)
+        until_told(daemon, 200)
         assert Counter(status(daemon.port, ASK) for _ in range(50)) == {200: 50}
 
 
 def test_a_crowd_that_asks_is_turned_away_and_the_daemon_goes_on(daemon: Served) -> None:
     slow = POST + known(daemon) + b"Content-Length: 60000\r\n\r\n{"
     with crowd(daemon.port, (slow,), MOST_CONNECTIONS + 8):
-        assert status(daemon.port, ASK) == 503
-    deadline = time.monotonic() + 10
-    while status(daemon.port, ASK) != 200:
-        assert time.monotonic() < deadline, "it did not recover"
+        until_told(daemon, 503)
+    until_told(daemon, 200)
 
 
 def test_a_thousand_changes_at_once_cost_no_memory(daemon: Served) -> None:
