@@ -140,10 +140,14 @@ class _Candidate:
         return self.needs_bytes <= self.limit_bytes
 
     @property
-    def speed(self) -> tuple[float, int, str]:
-        """The faster the earlier, or the better by what the run was for; of equal ones that which needs less."""
-        cost = 1 / self.plan.speedup if self.plan.scope.objective else self.plan.latency.median_ms
-        return cost, self.needs_bytes, self.id
+    def speed(self) -> tuple[bool, float, float, int, str]:
+        """The faster the earlier, by what the run was for; of equal ones that which needs less.
+
+        One that won the last round comes first. Others are compared by the speed-up: a latency of another hour of the
+        same run, in which the baseline was faster too, says less.
+        """
+        plan = self.plan
+        return not plan.raced, 1 / plan.speedup, plan.latency.median_ms, self.needs_bytes, self.id
 
 
 def needs_bytes(plan: Plan, lived: Lived = NEVER_RUN) -> int:
@@ -173,7 +177,8 @@ def choose(  # noqa: PLR0913 - so many things decide, and each is known to someb
     plans: all of one model, those of the newest run first. One from made-up weights is for no app: `autotune --model`
     tries its recipe when the weights are there. Only plans for one workload compete: the one that is
     nearest to what is asked. Of those that fit, one for this machine, revision and software goes before one that is
-    stale, and a newer run before an older one: latencies of different runs are not compared.
+    stale, and a newer run before an older one: latencies of different runs are not compared. Of one run that which won
+    the last round goes first, then the others by their speed-ups.
     revision: the model's, as it is now; None does not ask.
     workload: what the pipeline will be called with; None is what was tuned last.
     max_memory_bytes: take no more than this, even if more is free.

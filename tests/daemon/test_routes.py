@@ -40,6 +40,7 @@ ROUTES = {
     "/v1/plans/{plan_id}": {"get"},
     "/v1/trials/{run}/{number}/{model}": {"get"},
     "/v1/blind/{name}": {"get"},
+    "/v1/spot": {"get"},
     "/v1/blind/{name}/answers": {"post"},
     "/v1/doors": {"post"},
     "/v1/doors/{code}": {"get"},

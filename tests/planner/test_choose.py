@@ -90,6 +90,17 @@ def test_more_memory_never_gives_a_staler_plan(plans: list[Plan], less: int, mor
         assert not same_run or with_more.plan.latency.median_ms <= with_less.plan.latency.median_ms
 
 
+def test_the_winner_of_the_last_round_is_not_beaten_by_a_latency_of_a_quieter_hour() -> None:
+    raced = plan_of("bf16", ms=552.0, peak_bytes=2 * GIB)
+    screened = plan_of("fp32", ms=527.0, peak_bytes=GIB).model_copy(update={"raced": False, "speedup": 9.0})
+    slower = plan_of("fp16", ms=526.0, peak_bytes=GIB).model_copy(update={"raced": False, "speedup": 8.0})
+    answer = choose([slower, screened, raced], MACHINE, PLENTY)
+    assert answer.plan == raced
+    assert answer.safer
+    assert answer.safer.recipe == screened.recipe
+    assert choose([slower, screened, raced], MACHINE, 2 * GIB).plan == screened
+
+
 @given(plans=families(runs=("new", "old")), free_bytes=FREE)
 def test_the_order_within_a_run_does_not_matter(plans: list[Plan], free_bytes: int) -> None:
     turned = [*reversed([p for p in plans if p.run == "new"]), *reversed([p for p in plans if p.run == "old"])]
