@@ -95,7 +95,7 @@ def export_trials(
         TrialsForm, typer.Option("--format", help="A table, or a study that `optuna-dashboard sqlite:///FILE` shows.")
     ] = TrialsForm.csv,
 ) -> None:
-    """Write the trials of the newest run as a table, or as a study."""
+    """Write the newest run as a table, or as a study of Optuna."""
     from ..export import trials_table
 
     if form is TrialsForm.optuna:
