@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from typing import TYPE_CHECKING
 
 import pytest
@@ -97,6 +98,10 @@ def recipes(space: Space) -> Iterator[Recipe]:
             yield from (recipe_of({"precision": precision, knob: choice}) for choice in space.choices[knob])
 
 
+MOST = 40
+"""So many recipes of each kind: a whole one takes a minute and a half."""
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # torchao and quanto warn of what they will drop
 @pytest.mark.parametrize("name", ["flux", "wan"])
@@ -107,7 +112,7 @@ def test_arithmetic_agrees_with_what_is_loaded(name: str, tmp_path: Path, machin
     allowed = [recipe for recipe in dict.fromkeys(recipes(space)) if recipe in space]
 
     assert len(allowed) > 20
-    for recipe in allowed:
+    for recipe in random.Random(name).sample(allowed, min(len(allowed), MOST)):
         pipe = assemble(recipe, bench)
         for part, said in weights_of(layers, bench.card, choices_of(recipe)).items():
             assert said == pytest.approx(bytes_in([getattr(pipe, part)]), rel=0.003), (part, recipe)

@@ -112,9 +112,15 @@ def test_shapes_decide_how_often_is_compiled(shapes: str, graphs: int) -> None:
     assert counters["stats"]["unique_graphs"] == graphs
 
 
-WHOLE = {"sd", "flux"}
-DECODERS = {"sd", "sana", "wan", "ltx"}
-"""A UNet and a transformer, and each class of VAE: compiling takes minutes, and the others have the same layers."""
+COMPILED = {
+    "compile=regional": {"sd", "flux", "wan"},
+    "vae_compile=True": {"sd", "sana", "wan", "ltx"},
+    "compile=full": {"sd", "flux"},
+}
+"""A UNet and a transformer, and each class of VAE: compiling takes minutes, and the others have the same layers.
+
+The blocks of all are compiled above, as far as it takes no C++ compiler.
+"""
 
 
 @pytest.mark.slow
@@ -122,15 +128,15 @@ DECODERS = {"sd", "sana", "wan", "ltx"}
 def test_compiled_images_are_the_same(
     architecture: Architecture, small: Bench, machine: Machine, turned: dict[str, str | bool]
 ) -> None:
-    compiled = DECODERS if "vae_compile" in turned else WHOLE
-    if turned != {"compile": "regional"} and architecture.name not in compiled:
+    recipe = Recipe(turned=dict(turned))
+    if architecture.name not in COMPILED[recipe.key]:
         pytest.skip("one of each class is compiled")
     setting = Setting(machine, small.card, small.workload, "cpu")
     reasons = [KNOB_OF[name].refuses(choice, setting) for name, choice in turned.items()]
     if any(reasons):
         pytest.skip(f"{architecture.name}: {reasons}")
     images = [
-        np.asarray(call_pipeline(assemble(recipe, small), small.workload, "a red circle", 3, output_type="np"))
-        for recipe in (UNMODIFIED, Recipe(turned=dict(turned)))
+        np.asarray(call_pipeline(assemble(each, small), small.workload, "a red circle", 3, output_type="np"))
+        for each in (UNMODIFIED, recipe)
     ]
     assert np.abs(images[0] - images[1]).max() < 1e-3
