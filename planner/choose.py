@@ -140,14 +140,18 @@ class _Candidate:
         return self.needs_bytes <= self.limit_bytes
 
     @property
-    def speed(self) -> tuple[bool, float, float, int, str]:
-        """The faster the earlier, by what the run was for; of equal ones that which needs less.
+    def speed(self) -> tuple[tuple[bool, float, float], int, str]:
+        """The faster the earlier, by what the run was for; of equal ones that which needs less."""
+        return slowness(self.plan), self.needs_bytes, self.id
 
-        One that won the last round comes first. Others are compared by the speed-up: a latency of another hour of the
-        same run, in which the baseline was faster too, says less.
-        """
-        plan = self.plan
-        return not plan.raced, 1 / plan.speedup, plan.latency.median_ms, self.needs_bytes, self.id
+
+def slowness(plan: Plan) -> tuple[bool, float, float]:
+    """Return what puts the plans of one run in order, the fastest first.
+
+    One that won the last round comes first. Others are compared by the speed-up: a latency of another hour of the same
+    run, in which the baseline was faster too, says less.
+    """
+    return not plan.raced, 1 / plan.speedup, plan.latency.median_ms
 
 
 def needs_bytes(plan: Plan, lived: Lived = NEVER_RUN) -> int:

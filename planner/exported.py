@@ -14,7 +14,7 @@ from ..search.pipeline import call_arguments
 from ..store.places import cache_dir
 from ..store.store import Store
 from .catalogue import find_model
-from .choose import Answer, Wish
+from .choose import Answer, Wish, slowness
 from .client import plan as ask
 from .script import why_not, write
 
@@ -115,4 +115,4 @@ def _siblings(answer: Answer) -> Sequence[Plan]:
     with Store.read() as store:
         family = store.plans_of(answer.plan.run)
     smaller = (plan for plan in family if plan.peak_memory_bytes <= answer.plan.peak_memory_bytes)
-    return sorted((plan for plan in smaller if plan.id != answer.plan.id), key=lambda plan: plan.latency.median_ms)
+    return sorted((plan for plan in smaller if plan.id != answer.plan.id), key=slowness)
