@@ -24,11 +24,10 @@ from ..client import Client
 from .logs import Form, logging_as
 from .state import Listening, read_state, remove_state, write_state
 from .token import make_token
-from .unix_socket import unix_listener
+from .unix_socket import BACKLOG, unix_listener
 
 HOSTS = {"127.0.0.1": socket.AF_INET, "localhost": socket.AF_INET, "::1": socket.AF_INET6}
 PORT = 8377
-BACKLOG = 128
 HEADER_LIMIT_BYTES = 16 * 2**10
 
 log = logging.getLogger("autotune")

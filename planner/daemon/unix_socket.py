@@ -13,6 +13,7 @@ from ...errors import DaemonError, UsageError
 from .address import HAS_SOCKETS, MOST_PATH_BYTES
 
 BACKLOG = 128
+"""So many connections may wait to be taken, here and at the port."""
 PATIENCE_S = 1.0
 """Whoever listens accepts at once; a connection that has to wait meets somebody who lives."""
 

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from ...errors import NoPlanError
 from ...store.store import Store
-from ..catalogue import find_model
+from ..export import newest_run
 from ..spot.play import seen_of
 from .account import Account, account_of
 from .front import chart
@@ -24,12 +23,8 @@ def account(model: str) -> Account:
 
     model: as `find_model` takes it. Raises ModelError, StoreError, and NoPlanError where nothing was tried.
     """
-    name = find_model(model).card.name
+    run = newest_run(model)
     with Store.read() as store:
-        run = next((run for run in store.runs(name) if run.trials), None)
-        if run is None:
-            msg = f"Nothing was tried with {name} here yet: `autotune --model {model}` does."
-            raise NoPlanError(msg)
         plans = store.plans_of(run.id)
         return account_of(run, plans, store.machine(run.scope.machine), seen_of(plans))
 

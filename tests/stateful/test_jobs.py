@@ -51,6 +51,11 @@ class Kept:
     trials: int = 0
     put_off: bool = False
 
+    def rest(self) -> None:
+        """Run no more, between two trials: as it was told, or because something else has ended it."""
+        states: dict[str, State] = {"pause": "paused", "stop": "stopped"}
+        self.state, self.wanted = states.get(self.wanted, "waiting"), ""
+
 
 class Player:
     """Plays the process of a job: it says what the machine below gives it to say."""
@@ -219,8 +224,7 @@ class Jobs(RuleBasedStateMachine):
         if "stop" in player.told:
             player.say("done", reason="interrupted", interrupted=True)
             player.kill()
-            job.state = {"pause": "paused", "stop": "stopped"}.get(job.wanted, "waiting")  # type: ignore[assignment]
-            job.wanted = ""
+            job.rest()
         self.settle()
 
     @precondition(lambda self: self.runs())
@@ -249,8 +253,7 @@ class Jobs(RuleBasedStateMachine):
         for job in self.jobs.values():
             job.put_off = False
             if job.state == "running":
-                job.state = {"pause": "paused", "stop": "stopped"}.get(job.wanted, "waiting")  # type: ignore[assignment]
-                job.wanted = ""
+                job.rest()
         Player.last = None
         self.start_daemon()
         self.settle()
