@@ -23,9 +23,7 @@ if TYPE_CHECKING:
 STARTS = 3  # trials before anything is predicted, each as unlike the others as can be
 PATIENCE = 15  # trials without progress, or more in a large space; then it ends, unless much is still expected
 PATIENCE_A_DOUBLING = 2  # of the recipes
-RESTLESS = (
-    8  # trials without progress; from then on every second is a neighbour of the best, whatever is expected of it
-)
+RESTLESS = 8  # trials without progress; then every second is a neighbour of the best, whatever is expected of it
 BEST = 3  # recipes whose neighbours are always looked at
 WORTHWHILE = 0.005  # an expected gain, as a share of the latency
 DRAWS = 30  # a trial, of recipes to look at from then on, in a space that is too large to go through
