@@ -25,20 +25,18 @@ class Abilities:
     """What a class says of itself, and the classes that it derives from.
 
     repeated_blocks: the classes of the blocks that it names as repeated (`_repeated_blocks`), whole_blocks: of those
-    that must stay undivided (`_no_split_modules`); bases and methods: with the inherited ones; parameters: of a
-    pipeline's `__call__`, or of a model's `forward`; groups: whether it supports group offloading; contexts: by what
-    names a pipeline tells its denoiser's caches which half of guidance a call of it is (`cache_context`); attributes:
-    what is set on `self` when one is made, with the value where it is a literal, else None; dispatches: whether its
-    attention asks diffusers' dispatcher which kernel to take; kept_in_fp32: the modules of a model that stay in fp32
-    whatever it is loaded in (`_keep_in_fp32_modules`), uncast: patterns of those that are not stored in fp8
-    (`_skip_layerwise_casting_patterns`).
+    that must stay undivided (`_no_split_modules`); bases and methods: with the inherited ones; groups: whether it
+    supports group offloading; contexts: by what names a pipeline tells its denoiser's caches which half of guidance a
+    call of it is (`cache_context`); attributes: what is set on `self` when one is made, with the value where it is a
+    literal, else None; dispatches: whether its attention asks diffusers' dispatcher which kernel to take; kept_in_fp32:
+    the modules of a model that stay in fp32 whatever it is loaded in (`_keep_in_fp32_modules`), uncast: patterns of
+    those that are not stored in fp8 (`_skip_layerwise_casting_patterns`).
     """
 
     repeated_blocks: tuple[str, ...] = ()
     whole_blocks: tuple[str, ...] = ()
     bases: frozenset[str] = frozenset()
     methods: frozenset[str] = frozenset()
-    parameters: frozenset[str] = frozenset()
     groups: bool = True
     contexts: frozenset[str] = frozenset()
     attributes: Mapping[str, Any] = field(default_factory=dict)
@@ -53,21 +51,48 @@ UNKNOWN = Abilities()
 @cache
 def abilities(class_name: str) -> Abilities:
     """Return what a class of diffusers can do; `UNKNOWN` where there is no class of that name."""
-    file = _files().get(class_name)
-    if file is None:
+    text = _text(class_name)
+    if not text:
         return UNKNOWN
-    text = file.read_bytes()
-    tree = ast.parse(text)
-    [found] = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == class_name][:1]
-    names = [base.id for base in found.bases if isinstance(base, ast.Name) and base.id != class_name]
+    found = _declaration(class_name, text)
     contexts = frozenset(_contexts(found)) if CONTEXT in text else frozenset[str]()
-    return _joined(replace(_own(found), dispatches=DISPATCHER in text, contexts=contexts), names)
+    return _joined(replace(_own(found), dispatches=DISPATCHER in text, contexts=contexts), _bases(found))
+
+
+@cache
+def parameters(class_name: str) -> frozenset[str]:
+    """Return what a pipeline's `__call__` takes, or a model's `forward`: nothing where no class has that name.
+
+    Each answer of the daemon and of a client asks that. So what a class does not inherit is told without its bases.
+    """
+    text = _text(class_name)
+    if not text:
+        return frozenset()
+    found = _declaration(class_name, text)
+    methods = {item.name: item for item in found.body if isinstance(item, ast.FunctionDef)}
+    called = methods.get("__call__") or methods.get("forward")
+    if called is None:
+        return next(filter(None, map(parameters, _bases(found))), frozenset())
+    return frozenset(argument.arg for argument in (*called.args.args[1:], *called.args.kwonlyargs))
 
 
 def says(class_name: str, pattern: str) -> bool:
     """Return whether the file of a class of diffusers has something that matches a regular expression."""
+    return re.search(pattern, _text(class_name).decode()) is not None
+
+
+def _text(class_name: str) -> bytes:
+    """Return the file of a class; nothing where no class has that name."""
     file = _files().get(class_name)
-    return file is not None and re.search(pattern, file.read_text()) is not None
+    return file.read_bytes() if file else b""
+
+
+def _declaration(class_name: str, text: bytes) -> ast.ClassDef:
+    return next(node for node in ast.parse(text).body if isinstance(node, ast.ClassDef) and node.name == class_name)
+
+
+def _bases(found: ast.ClassDef) -> list[str]:
+    return [base.id for base in found.bases if isinstance(base, ast.Name) and base.id != found.name]
 
 
 def _joined(own: Abilities, bases: list[str]) -> Abilities:
@@ -78,7 +103,6 @@ def _joined(own: Abilities, bases: list[str]) -> Abilities:
         whole_blocks=next((each.whole_blocks for each in all_of if each.whole_blocks), ()),
         bases=frozenset(bases).union(*(each.bases for each in all_of)),
         methods=frozenset[str]().union(*(each.methods for each in all_of)),
-        parameters=next((each.parameters for each in all_of if each.parameters), frozenset()),
         groups=all(each.groups for each in all_of),
         contexts=next((each.contexts for each in all_of if each.contexts), frozenset()),
         attributes={name: value for each in reversed(all_of) for name, value in each.attributes.items()},
@@ -98,13 +122,10 @@ def _own(found: ast.ClassDef) -> Abilities:
         for target in item.targets
         if isinstance(target, ast.Name)
     }
-    called = methods.get("__call__") or methods.get("forward")
-    arguments = [*called.args.args[1:], *called.args.kwonlyargs] if called else []
     return Abilities(
         repeated_blocks=tuple(fields.get("_repeated_blocks") or ()),
         whole_blocks=tuple(fields.get("_no_split_modules") or ()),
         methods=frozenset(methods),
-        parameters=frozenset(argument.arg for argument in arguments),
         groups=fields.get("_supports_group_offloading") is not False,
         attributes=dict(_set_on_self(methods["__init__"])) if "__init__" in methods else {},
         kept_in_fp32=tuple(fields.get("_keep_in_fp32_modules") or ()),

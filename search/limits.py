@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from ..errors import ModelError, UsageError
-from ..probes.classes import abilities, says
+from ..probes.classes import parameters, says
 from ..probes.model import config_of
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ def _side_step(card: ModelCard) -> int:
 
 def _frame_step(card: ModelCard) -> int:
     """Return how many frames go with each after the first; 0 for a pipeline of images."""
-    takes = abilities(card.pipeline_class).parameters
+    takes = parameters(card.pipeline_class)
     return 0 if takes and "num_frames" not in takes else _frames_a_latent(_config(card, "vae"))
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from ..probes.classes import abilities
+from ..probes.classes import parameters
 from .random_weights import dtype_of, made_up
 
 if TYPE_CHECKING:
@@ -61,7 +61,7 @@ def call_arguments(workload: Workload, pipeline_class: str) -> dict[str, Any]:
         "width": workload.width,
         "height": workload.height,
     }
-    takes = abilities(pipeline_class).parameters
+    takes = parameters(pipeline_class)
     if "num_frames" in takes:
         arguments["num_frames"] = workload.frames
     if "use_resolution_binning" in takes:
@@ -74,7 +74,7 @@ def has_halves(workload: Workload, pipeline_class: str) -> bool:
 
     Where there is a `true_cfg_scale`, which we leave alone, the guidance scale is an input of the denoiser.
     """
-    return workload.guidance > 1 and "true_cfg_scale" not in abilities(pipeline_class).parameters
+    return workload.guidance > 1 and "true_cfg_scale" not in parameters(pipeline_class)
 
 
 def call_pipeline(pipe: Any, workload: Workload, prompt: str, seed: int, **arguments: Any) -> Any:

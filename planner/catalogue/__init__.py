@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ... import planner, shapes
 from ...errors import ModelError, UsageError
-from ...probes.classes import abilities
+from ...probes.classes import parameters
 from ...probes.model import ModelCard, Weights, read_model
 from ...search.limits import nearest
 from ...search.workload import Workload
@@ -161,6 +161,6 @@ def _in_file(file: SingleFile, weights: Weights) -> Model:
 
 
 def _usual(card: ModelCard) -> Workload:
-    frames = VIDEO_FRAMES if "num_frames" in abilities(card.pipeline_class).parameters else 1
+    frames = VIDEO_FRAMES if "num_frames" in parameters(card.pipeline_class) else 1
     pixels = card.native_pixels or 512
     return nearest(card, Workload(width=pixels, height=pixels, steps=20, guidance=7.5, frames=frames))

@@ -13,7 +13,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ...probes.classes import abilities
+from ...probes.classes import parameters
 from ...probes.whole import write_whole
 from ...value import key_of
 from ..pipeline import call_pipeline, load_pipeline
@@ -33,7 +33,7 @@ SOURCE = "arXiv:2506.09045"
 
 def refuses(setting: Setting) -> str | None:
     """Steps are counted by each denoiser from the first, and ratios are read after each."""
-    if "callback_on_step_end" not in abilities(setting.card.pipeline_class).parameters:
+    if "callback_on_step_end" not in parameters(setting.card.pipeline_class):
         return f"{setting.card.pipeline_class} has no callback, and MagCache is calibrated after each step"
     if setting.card.has("transformer_2"):
         return "MagCache counts the steps of one denoiser, and this pipeline has two that take turns"

@@ -19,7 +19,7 @@ from autotune.planner.catalogue.entries import shipped
 from autotune.planner.catalogue.page import page
 from autotune.planner.catalogue.weights import require_weights
 from autotune.planner.tune import tune
-from autotune.probes.classes import abilities
+from autotune.probes.classes import parameters
 from autotune.probes.machine import probe
 from autotune.probes.model import safetensors_shapes
 from autotune.shapes import WEIGHTS
@@ -70,9 +70,9 @@ def test_the_installed_diffusers_has_the_pipeline_and_its_models(name: str) -> N
     card = find_model(name).card
     models = [part.class_name for part in card.components if part.parameters and part.library == "diffusers"]
 
-    assert "prompt" in abilities(card.pipeline_class).parameters
+    assert "prompt" in parameters(card.pipeline_class)
     assert card.denoiser.class_name in models
-    assert all(abilities(each).parameters for each in models)
+    assert all(parameters(each) for each in models)
 
 
 @each_model
