@@ -30,6 +30,7 @@ pytestmark = pytest.mark.slow
 
 AUTOTUNE = [sys.executable, "-c", "from autotune.planner.cli import main; main()"]
 LINK = Path(__file__).parents[1] / ".dev"
+BUDGET_S, SITTINGS = 150, 4
 SMALL = ("--size", "64x64", "--steps", "2", "--json")
 PROMPT = "a large red circle on a blue background"
 
@@ -70,13 +71,21 @@ class User:
 
 @pytest.fixture(scope="module")
 def user(tmp_path_factory: pytest.TempPathFactory) -> User:
-    """A user who has tuned `shapes` once, for five minutes at most."""
+    """A user who tunes `shapes` for two and a half minutes, and goes on where a busy machine did not get to an end."""
     user = User(tmp_path_factory.mktemp("home"))
-    started = time.monotonic()
-    done = user.run("--model", "shapes", "--budget", "300s", "--json")
-    assert done.returncode == 0, done.stderr
-    assert time.monotonic() - started < 300 + 20
-    (user.home / "events.jsonl").write_text(done.stdout)
+    said = ""
+    for _ in range(SITTINGS):
+        started = time.monotonic()
+        done = user.run("--model", "shapes", "--budget", f"{BUDGET_S}s", "--json")
+        assert time.monotonic() - started < BUDGET_S + 20
+        assert done.returncode in {0, 3}, done.stderr
+        said += done.stdout
+        plan = json.loads(done.stdout.splitlines()[-1])["plan"]
+        if plan and plan["raced"]:
+            break
+    else:
+        pytest.fail(f"there is no plan after {SITTINGS} sittings: {said[-4000:]}")
+    (user.home / "events.jsonl").write_text(said)
     return user
 
 
