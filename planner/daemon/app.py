@@ -278,9 +278,14 @@ def _add_routes(app: FastAPI, desk: Desk) -> None:
     def metrics() -> Response:
         return Response(exposition(desk.metrics()), media_type=CONTENT_TYPE)
 
-    @app.get("/v1/plan", summary="The fastest plan that fits the memory that is free now")
-    def plan(query: Annotated[PlanQuery, Query()]) -> Answer | Prediction:
-        return desk.plan(query)
+    @app.get(
+        "/v1/plan",
+        summary="The fastest plan that fits the memory that is free now",
+        response_model=Answer | Prediction,
+    )
+    def plan(query: Annotated[PlanQuery, Query()]) -> Response:
+        # in the thread that found it: FastAPI would take another one to write it
+        return Response(desk.plan(query).model_dump_json(), media_type="application/json")
 
     @app.get("/v1/plans", summary="Every plan, in short", dependencies=alone)
     def plans() -> PlanList:
@@ -298,14 +303,14 @@ def _can_be_predicted(question: Question) -> bool:
     return not (question.adapters or question.distilled or question.min_quality is not None or question.device)
 
 
-def _each_parameter_once(request: Request) -> None:
+async def _each_parameter_once(request: Request) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
     twice = sorted({name[:40] for name in names if names.count(name) > 1})
     if twice:
         raise UsageError(f"{twice[0]} is given more than once, and only one value can be meant.")
 
 
-def _no_parameters(request: Request) -> None:
+async def _no_parameters(request: Request) -> None:
     if request.query_params:
         raise UsageError(f"{request.url.path} takes no parameters.")
 
