@@ -180,7 +180,8 @@ print(json.dumps([seconds, image.size, middle, corner, other.size, pipe.answer.p
 
 def test_ctrl_c_keeps_what_was_measured_and_the_next_run_goes_on(tmp_path: Path) -> None:
     user = User(tmp_path)
-    with user.start("--model", "shapes", "--budget", "300s", "--json") as tuning:
+    few = ("--model", "shapes", "--steps", "5", "--budget", "300s", "--json")
+    with user.start(*few) as tuning:
         ended = list(_until_trials(tuning, 2))
         tuning.send_signal(signal.SIGINT)
         rest, errors = tuning.communicate(timeout=60)
@@ -196,7 +197,7 @@ def test_ctrl_c_keeps_what_was_measured_and_the_next_run_goes_on(tmp_path: Path)
     plan = user.run("plan", "shapes")
     assert (plan.returncode, "not yet raced" in plan.stdout) == (0, True)
 
-    with user.start("--model", "shapes", "--budget", "300s", "--json") as again:
+    with user.start(*few) as again:
         assert again.stdout
         prepared = json.loads(again.stdout.readline())
         assert prepared["state"] == "resumed"
@@ -242,12 +243,12 @@ def test_a_local_folder_is_tuned_for_latency_alone(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, str(Path(__file__).parent / "tiny.py"), str(folder)], check=True, env=user.environment
     )
-    done = user.run("--model", str(folder), "--steps", "2", "--budget", "5trials")
+    done = user.run("--model", str(folder), "--steps", "2", "--budget", "3trials")
     assert done.returncode in {0, 3}, done.stderr
     assert "not measured" in done.stdout or "No plan" in done.stdout
     assert "Traceback" not in done.stderr
     with user.store() as store:
-        assert len(store.runs("tiny")[0].trials) == 5
+        assert len(store.runs("tiny")[0].trials) == 3
 
 
 def _until_trials(tuning: subprocess.Popen[str], count: int) -> Iterator[dict[str, Any]]:
@@ -270,10 +271,10 @@ def test_made_up_weights_are_tuned_and_their_plan_is_tried_first_with_real_ones(
     whole, bare = ARCHITECTURES[0].write(user.home / "whole"), user.home / "bare"
     words = ("*.safetensors", "vocab*", "merges*", "tokenizer.json")
     shutil.copytree(whole, bare, ignore=shutil.ignore_patterns(*words))
-    done = user.run("--model", str(bare), "--weights", "random", "--budget", "3trials", *SMALL)
+    done = user.run("--model", str(bare), "--weights", "random", "--budget", "2trials", *SMALL)
     assert done.returncode in {0, 3}, done.stderr
     trials = [line["trial"] for line in map(json.loads, done.stdout.splitlines()) if line["event"] == "trial_end"]
-    assert (len(trials), trials[0]["outcome"]) == (3, "ok")
+    assert (len(trials), trials[0]["outcome"]) == (2, "ok")
     assert not any(trial["quality"] for trial in trials)
     last = json.loads(done.stdout.splitlines()[-1])
     if last["plan"] is None:  # so small that nothing may be faster
