@@ -143,7 +143,7 @@ import json, statistics, sys, time, torch
 from autotune.planner.catalogue import find_model
 from diffusers import DiffusionPipeline
 model = find_model("shapes")
-pipe = DiffusionPipeline.from_pretrained(model.card.folder, torch_dtype=torch.float32)
+pipe = DiffusionPipeline.from_pretrained(model.card.folder, dtype=torch.float32)
 pipe.set_progress_bar_config(disable=True)
 call = {"num_inference_steps": 20, "guidance_scale": 3.0, "width": 128, "height": 128, "output_type": "np"}
 for line in sys.stdin:
