@@ -27,10 +27,11 @@ from .recipe import UNMODIFIED, Recipe
 from .trial.answers import GivenUp, Loaded, Ran, understood
 from .trial.failure import TrialFailure
 from .trial.process import Template, TrialProcess
+from .trial.silence import SILENCE_S
 from .verdict import Judgement, looks, until_clear
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from .task import Task
     from .verdict import Scores
@@ -65,8 +66,8 @@ class IsolatedEvaluator:
     def __init__(self, task: Task, modules: tuple[str, ...], memory_limit_bytes: int | None = None) -> None:
         """Prepare. modules: what trials will import, so that the template can beforehand."""
         self.task = task
-        self.template = Template(modules, memory_limit_bytes)
         self._modules, self._memory_limit_bytes = modules, memory_limit_bytes
+        self.template = self._new_template()
         self._others: dict[str, Template] = {}
         self._judge = Judge(task, self.template, self._image)
         self.baseline = UNMODIFIED
@@ -288,8 +289,12 @@ class IsolatedEvaluator:
             return self.template
         key = key_of(asked)
         if key not in self._others:
-            self._others[key] = Template(self._modules, self._memory_limit_bytes, asked).__enter__()
+            self._others[key] = self._new_template(asked).__enter__()
         return self._others[key]
+
+    def _new_template(self, environment: Mapping[str, str] | None = None) -> Template:
+        silence_s = SILENCE_S if self.task.device == "cpu" else math.inf
+        return Template(self._modules, self._memory_limit_bytes, environment, silence_s)
 
     def run(  # noqa: PLR0913 - all of a call
         self,

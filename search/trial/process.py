@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import math
 import os
 import secrets
 import select
@@ -22,7 +23,8 @@ import psutil
 from ...errors import TrialProcessError
 from .answers import parsed
 from .failure import TrialFailure
-from .tree import MARK, own_bytes, resident_bytes, sweep
+from .silence import Silence
+from .tree import MARK, own_bytes, resident_bytes, sweep, used_s
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,15 +82,17 @@ class Template:
         modules: tuple[str, ...],
         memory_limit_bytes: int | None = None,
         environment: Mapping[str, str] | None = None,
+        silence_s: float = math.inf,
     ) -> None:
         """Prepare.
 
         modules: what the template imports; memory_limit_bytes: what a trial may take beyond that; environment: what
-        it is started with beside what all are.
+        it is started with beside what all are; silence_s: for how long a trial that is asked may use no processor.
         """
         self._environment = dict(environment or {})
         self._modules = modules
         self._memory_limit_bytes = memory_limit_bytes
+        self.silence_s = silence_s
         self._process: subprocess.Popen[bytes] | None = None
         self.mark = secrets.token_hex(8)
 
@@ -239,11 +243,13 @@ class TrialProcess:
 
     def _answer(self, deadline: float, limit_s: float) -> bytes:
         """Return the next line, empty at the end of the stream; kill on time, size or memory."""
-        text = b""
+        text, silence = b"", Silence(self._used_s())
         while not text.endswith(b"\n"):
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise self._hung(limit_s)
+            if silence.listen(self._used_s()) >= self._template.silence_s:
+                raise self._silent(silence.lasted_s)
             self._check_memory()
             self._cut_log()
             has_left = self._has_left()  # asked first: what it said before it went is still to be read
@@ -285,6 +291,9 @@ class TrialProcess:
         """Return what the trial and its children have in memory, where what they share counts for each of them."""
         return sum(map(resident_bytes, self._tree()))
 
+    def _used_s(self) -> float:
+        return sum(map(used_s, self._tree()))
+
     def _own_bytes(self) -> int:
         return sum(map(own_bytes, self._tree()))
 
@@ -297,6 +306,12 @@ class TrialProcess:
 
     def _hung(self, limit_s: float) -> TrialFailure:
         return self._killed("timeout", f"The trial did not answer within {limit_s:.0f} s and was ended.")
+
+    def _silent(self, lasted_s: float) -> TrialFailure:
+        """Return what became of one whose threads wait for each other: that is chance, and may not happen again."""
+        failure = self._hung(lasted_s)
+        detail = f"The trial used no processor for {lasted_s:.0f} s, so it waited for itself, and was ended."
+        return TrialFailure(failure.outcome, detail, blameless=True)
 
     def _killed(self, outcome: Outcome, detail: str) -> TrialFailure:
         self._end(0)

@@ -23,6 +23,14 @@ def resident_bytes(process: psutil.Process) -> int:
         return 0
 
 
+def used_s(process: psutil.Process) -> float:
+    """Return the processor time of a process and of the children that it has waited for; 0 where it is gone."""
+    try:
+        return float(sum(process.cpu_times()[:4]))
+    except psutil.Error:
+        return 0.0
+
+
 def own_bytes(process: psutil.Process) -> int:
     """Return what a process has in memory, with its part of what it shares: forked processes share most of it.
 

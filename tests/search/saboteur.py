@@ -10,6 +10,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -37,6 +38,21 @@ def hang() -> None:
     time.sleep(10_000)
 
 
+def deadlock() -> None:
+    """Wait for a thread that waits for this one."""
+    mine, theirs = threading.Lock(), threading.Lock()
+    mine.acquire()
+    threading.Thread(target=lambda: (theirs.acquire(), mine.acquire()), daemon=True).start()
+    while not theirs.locked():
+        time.sleep(0.01)
+    theirs.acquire()
+
+
+def let_a_child_work() -> None:
+    """Wait for a child that works for three seconds."""
+    subprocess.run([sys.executable, "-c", "import time\nwhile time.process_time() < 3: pass"], check=True)
+
+
 def leave_children() -> None:
     """Start a child, and one in a session of its own, and go."""
     program = [sys.executable, "-c", "import time; time.sleep(10_000)"]
@@ -52,6 +68,8 @@ def flood() -> None:
 
 BY_COMMAND: dict[str, Callable[[], Any]] = {
     "hang": hang,
+    "deadlock": deadlock,
+    "let_a_child_work": let_a_child_work,
     "sleep": lambda: time.sleep(10_000),
     "fill_memory": fill_memory,
     "leave_children": leave_children,

@@ -17,6 +17,7 @@ import pytest
 from autotune.search.recipe import UNMODIFIED
 from autotune.search.trial.failure import TrialFailure
 from autotune.search.trial.process import Template, TrialProcess, trial_environment
+from autotune.search.trial.silence import Silence
 
 if TYPE_CHECKING:
     from autotune.search.task import Task
@@ -82,6 +83,30 @@ def test_a_trial_that_hangs_is_ended_in_time(template: Template) -> None:
     assert "within 1 s" in failure.detail
     assert time.monotonic() - started < 10
     assert below(template) == []
+
+
+def test_a_trial_that_waits_for_itself_is_ended_before_its_limit(
+    template: Template, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(template, "silence_s", 1.0)
+    failure = misbehaving(template, "deadlock", limit_s=600)
+    assert (failure.outcome, failure.blameless) == ("timeout", True)
+    assert "used no processor for 1 s" in failure.detail
+    assert below(template) == []
+
+
+def test_a_trial_whose_child_works_is_waited_for(template: Template, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(template, "silence_s", 1.0)
+    with template.fork() as process:
+        assert process.ask({"do": "misbehave", "how": "let_a_child_work"}, 120) == {}
+
+
+def test_a_pause_of_the_whole_machine_is_no_silence(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter([0.0, 0.3, 3600.3, 3600.6, 3600.9])
+    monkeypatch.setattr("autotune.search.trial.silence.time.monotonic", lambda: next(clock))
+    silence = Silence(5.0)
+    heard = [silence.listen(used_s) for used_s in (5.0, 5.01, 5.02, 6.0)]
+    assert heard == pytest.approx([0.3, 1.3, 1.6, 0.0])
 
 
 def test_a_stopped_trial_is_ended_in_time(template: Template) -> None:
@@ -168,6 +193,8 @@ def test_an_answer_that_is_none_is_a_crash(said: bytes) -> None:
     import sys
 
     class EndsNothing:
+        silence_s = 60.0
+
         def end(self, pid: int, grace_s: float) -> int:
             del pid, grace_s
             return 0
