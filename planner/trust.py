@@ -45,7 +45,7 @@ _SIGNS: tuple[_Sign, ...] = (
     ),
     (
         lambda load: load.stolen_cores > STOLEN_SHARE * load.cores,
-        lambda load: f"The host took {load.stolen_cores:.1f} of {load.cores} cores away",
+        lambda load: f"The host took {100 * load.stolen_cores / load.cores:.0f} % of {load.cores} cores away",
     ),
     (
         lambda load: load.held_back > HELD_BACK_SHARE,

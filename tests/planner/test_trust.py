@@ -40,13 +40,18 @@ def test_every_other_disturbance_has_its_sentence() -> None:
     worst = Load(cores=2, stolen_cores=0.5, stalled=0.3, held_back=0.4, throttled=True)
     worst = worst.model_copy(update={"foreign_gpu": 0.25, "gpu_slowed": True, "gpu_clock": 0.6})
     assert [said.partition(" during")[0] for said in doubts([trial(worst)])] == [
-        "The host took 0.5 of 2 cores away",
+        "The host took 25 % of 2 cores away",
         "The container's CPU quota was used up 40 % of the time",
         "Memory was so short that something waited for it 30 % of the time",
         "The CPU was slowed down for its heat",
         "Others used 25 % of the GPU",
         "Heat or supply slowed the GPU down, to 60 % of its clock,",
     ]
+
+
+def test_what_is_said_is_never_nothing() -> None:
+    [said] = doubts([trial(Load(cores=2, stolen_cores=0.041))])
+    assert said == "The host took 2 % of 2 cores away during 1 of 1 trials."
 
 
 def test_a_machine_that_changed_is_said() -> None:
