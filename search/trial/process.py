@@ -35,7 +35,7 @@ ANSWER_LIMIT_BYTES = 4 * 2**20
 LOG_TAIL_BYTES = 2000
 LOG_LIMIT_BYTES = 64 * 2**20
 """What a trial prints beyond this is forgotten: one that shouts for ever must not fill the disk."""
-START_LIMIT_S = 120
+START_LIMIT_S = 600  # importing torch and diffusers for the first time, from a disk far away
 OWN_FAULT = 0.8
 """A trial that took less than this share of what was free did not make the machine run out of memory."""
 WATCH_S = 0.25
