@@ -24,6 +24,8 @@ from typing import Any
 
 import psutil
 
+from autotune.search.trial.process import trial_environment
+
 RATE = 200
 SERVE = "from autotune.planner.daemon.serve import serve; serve(port=0)"
 ASK = """
@@ -157,7 +159,11 @@ def disturbed(rounds: int) -> dict[str, Any]:
     with (
         serving() as (url, _, _),
         subprocess.Popen(
-            [sys.executable, "-c", CALLS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+            [sys.executable, "-c", CALLS],
+            env=trial_environment({"AUTOTUNE_HOME": os.environ["AUTOTUNE_HOME"]}),  # its threads wait as a trial's do
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
         ) as pipeline,
     ):
 
