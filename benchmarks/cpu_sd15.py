@@ -63,6 +63,7 @@ LADDER: tuple[tuple[str, dict[str, Choice]], ...] = (
     ("and half of the steps unguided", UNGUIDED),
     ("and DeepCache 3", {**UNGUIDED, "feature_cache": "deepcache_3"}),
     ("and DeepCache 5", {**UNGUIDED, "feature_cache": "deepcache_5"}),
+    ("int8, half unguided, without ToMe", {**INT8, "guidance_cutoff": 0.5}),
 )
 AGAIN = "torch fp32, again"
 TUNED = "what the tuner found"
@@ -296,7 +297,7 @@ def _deadline() -> float:
 
 
 def _print(name: str, *cells: str) -> None:
-    sys.stdout.write(f"{name:<32}" + "".join(f"{cell:>12}" for cell in cells) + "\n")
+    sys.stdout.write(f"{name:<34}" + "".join(f"{cell:>12}" for cell in cells) + "\n")
     sys.stdout.flush()
 
 
