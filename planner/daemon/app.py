@@ -303,6 +303,7 @@ def _can_be_predicted(question: Question) -> bool:
     return not (question.adapters or question.distilled or question.min_quality is not None or question.device)
 
 
+# async, that is in the loop: each of these would else cost a question a thread of its own
 async def _each_parameter_once(request: Request) -> None:
     names = [name for name, _ in request.query_params.multi_items()]
     twice = sorted({name[:40] for name in names if names.count(name) > 1})

@@ -209,8 +209,9 @@ class TrialProcess:
         self._line = line
         self._log = log
         self._memory_limit_bytes = memory_limit_bytes
-        self._before_bytes = self._taken_bytes = self._resident_bytes()
-        self._before_own_bytes = self._own_bytes()
+        tree = self._tree()
+        self._before_bytes = self._taken_bytes = sum(map(resident_bytes, tree))
+        self._before_own_bytes = sum(map(own_bytes, tree))
         self._oom_kills = _oom_kills()
         self._ended = False
 
@@ -227,7 +228,8 @@ class TrialProcess:
     def ask(self, command: dict[str, Any], limit_s: float) -> dict[str, Any]:
         """Return the answer to a command. Raises TrialFailure with what happened instead.
 
-        limit_s: wall seconds until the trial counts as hung and is killed.
+        limit_s: wall seconds until the trial counts as hung and is killed; it is before, where it uses no processor for
+        as long as the template says.
         """
         try:
             self._line.settimeout(max(0.001, limit_s))
@@ -242,15 +244,15 @@ class TrialProcess:
         return parsed(text)
 
     def _answer(self, deadline: float, limit_s: float) -> bytes:
-        """Return the next line, empty at the end of the stream; kill on time, size or memory."""
-        text, silence = b"", Silence(self._used_s())
+        """Return the next line, empty at the end of the stream; kill on time, silence, size or memory."""
+        text, silence = b"", Silence(sum(map(used_s, self._tree())))
         while not text.endswith(b"\n"):
             left_s = deadline - time.monotonic()
             if left_s <= 0:
                 raise self._hung(limit_s)
-            if silence.listen(self._used_s()) >= self._template.silence_s:
-                raise self._silent(silence.lasted_s)
-            self._check_memory()
+            tree = self._tree()  # once a look: finding it means reading who is whose child of the whole machine
+            self._check_silence(silence, tree)
+            self._check_memory(tree)
             self._cut_log()
             has_left = self._has_left()  # asked first: what it said before it went is still to be read
             if not select.select([self._line], [], [], 0 if has_left else min(left_s, WATCH_S))[0]:
@@ -277,25 +279,21 @@ class TrialProcess:
             if self._log.stat().st_size > LOG_LIMIT_BYTES:
                 os.truncate(self._log, 0)
 
-    def _check_memory(self) -> None:
-        self._taken_bytes = self._resident_bytes()
+    def _check_silence(self, silence: Silence, tree: list[psutil.Process]) -> None:
+        lasted_s = silence.listen(sum(map(used_s, tree)))
+        if lasted_s >= self._template.silence_s:  # that its threads wait for each other is chance
+            detail = f"The trial used no processor for {lasted_s:.0f} s, so it waited for itself, and was ended."
+            raise self._killed("timeout", detail, blameless=True)
+
+    def _check_memory(self, tree: list[psutil.Process]) -> None:
+        self._taken_bytes = sum(map(resident_bytes, tree))  # what they share counts for each of them
         limit = self._memory_limit_bytes
         if limit is None or self._taken_bytes - self._before_bytes <= limit:
             return
-        taken = self._own_bytes() - self._before_own_bytes  # asked only now, as it takes the kernel a while
+        taken = sum(map(own_bytes, tree)) - self._before_own_bytes  # asked only now, as it takes the kernel a while
         if taken > limit:
             detail = f"The trial took {taken / 2**30:.2f} GiB; {limit / 2**30:.2f} GiB were free for it."
             raise self._killed("out_of_memory", detail)
-
-    def _resident_bytes(self) -> int:
-        """Return what the trial and its children have in memory, where what they share counts for each of them."""
-        return sum(map(resident_bytes, self._tree()))
-
-    def _used_s(self) -> float:
-        return sum(map(used_s, self._tree()))
-
-    def _own_bytes(self) -> int:
-        return sum(map(own_bytes, self._tree()))
 
     def _tree(self) -> list[psutil.Process]:
         try:
@@ -307,15 +305,9 @@ class TrialProcess:
     def _hung(self, limit_s: float) -> TrialFailure:
         return self._killed("timeout", f"The trial did not answer within {limit_s:.0f} s and was ended.")
 
-    def _silent(self, lasted_s: float) -> TrialFailure:
-        """Return what became of one whose threads wait for each other: that is chance, and may not happen again."""
-        failure = self._hung(lasted_s)
-        detail = f"The trial used no processor for {lasted_s:.0f} s, so it waited for itself, and was ended."
-        return TrialFailure(failure.outcome, detail, blameless=True)
-
-    def _killed(self, outcome: Outcome, detail: str) -> TrialFailure:
+    def _killed(self, outcome: Outcome, detail: str, *, blameless: bool = False) -> TrialFailure:
         self._end(0)
-        return TrialFailure(outcome, detail)
+        return TrialFailure(outcome, detail, blameless)
 
     def _died(self) -> TrialFailure:
         """Return what a trial died of that closed its line without a word."""

@@ -19,13 +19,13 @@ class Silence:
         """Begin to listen. used_s: what it has used by now."""
         self._heard_s = used_s
         self._looked_s = time.monotonic()
-        self.lasted_s = 0.0
+        self._lasted_s = 0.0
 
     def listen(self, used_s: float) -> float:
         """Return for how many seconds it has been silent."""
         now_s = time.monotonic()
-        self.lasted_s += min(now_s - self._looked_s, LOOK_S)
+        self._lasted_s += min(now_s - self._looked_s, LOOK_S)
         self._looked_s = now_s
         if abs(used_s - self._heard_s) >= LEAST_S:  # less than before where a child has gone unseen
-            self._heard_s, self.lasted_s = used_s, 0.0
-        return self.lasted_s
+            self._heard_s, self._lasted_s = used_s, 0.0
+        return self._lasted_s
