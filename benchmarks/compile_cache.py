@@ -12,7 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.probes.machine import probe
 from autotune.search.compiled import file_of
 from autotune.search.recipe import Recipe

@@ -26,7 +26,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import sd15
 
 from autotune.planner.choose import said_bytes
-from autotune.planner.tune import SPARE_BYTES, Request, task_of, tune
+from autotune.planner.request import Request, task_of
+from autotune.planner.tune import SPARE_BYTES, tune
 from autotune.probes.machine import probe
 from autotune.search import evaluate
 from autotune.search.evaluate import IsolatedEvaluator

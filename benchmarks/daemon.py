@@ -108,7 +108,8 @@ async def load(url: str, rate: float, seconds: float, connections: int = 8) -> d
 
 def tune_briefly() -> None:
     """Make a store with a plan in it."""
-    from autotune.planner.tune import Request, tune
+    from autotune.planner.request import Request
+    from autotune.planner.tune import tune
 
     tune(Request(model="shapes", budget_s=240, most_trials=8))
 

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from autotune.planner.choose import said_bytes
-from autotune.planner.tune import SPARE_BYTES, Request, task_of
+from autotune.planner.request import Request, task_of
+from autotune.planner.tune import SPARE_BYTES
 from autotune.probes.machine import probe
 from autotune.search.evaluate import IsolatedEvaluator
 from autotune.search.recipe import Choice, Recipe

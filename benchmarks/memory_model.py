@@ -24,8 +24,8 @@ from typing import Any
 from middling import PIPELINES, written
 
 from autotune.planner.predict import Lessons, Shape, lessons_of, need_of
+from autotune.planner.request import Request, task_of
 from autotune.planner.shape import shape_of
-from autotune.planner.tune import Request, task_of
 from autotune.probes.machine import probe
 from autotune.probes.model import read_model
 from autotune.search.evaluate import IsolatedEvaluator

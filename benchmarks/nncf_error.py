@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.probes.machine import probe
 from autotune.search.assemble import choices_of
 from autotune.search.knobs.openvino import convert

@@ -15,7 +15,8 @@ import tempfile
 import time
 from contextlib import suppress
 
-from autotune.planner.tune import Request, task_of, tune
+from autotune.planner.request import Request, task_of
+from autotune.planner.tune import tune
 from autotune.probes.machine import probe
 from autotune.search.measured import Trial
 from autotune.search.recipe import Recipe

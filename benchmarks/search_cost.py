@@ -21,7 +21,7 @@ from pathlib import Path
 
 from shapes_grid import TABLE, recipe_in, rows
 
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.probes.machine import probe
 from autotune.search.bayesian import BayesianSampler
 from autotune.search.measured import Latency, Quality, Trial

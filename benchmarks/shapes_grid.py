@@ -24,7 +24,8 @@ from typing import TYPE_CHECKING
 
 from autotune.planner.cli.amounts import parse_budget
 from autotune.planner.export import MEASURES, trial_measures
-from autotune.planner.tune import SPARE_BYTES, Request, task_of, tune
+from autotune.planner.request import Request, task_of
+from autotune.planner.tune import SPARE_BYTES, tune
 from autotune.probes.machine import probe
 from autotune.search.assemble import choices_of
 from autotune.search.evaluate import IsolatedEvaluator

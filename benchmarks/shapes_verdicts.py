@@ -24,7 +24,8 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from autotune.planner.tune import SPARE_BYTES, Request, task_of
+from autotune.planner.request import Request, task_of
+from autotune.planner.tune import SPARE_BYTES
 from autotune.probes.machine import probe
 from autotune.probes.model import ModelCard, read_model
 from autotune.search.evaluate import IsolatedEvaluator

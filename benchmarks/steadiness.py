@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.probes.machine import probe
 from autotune.search.evaluate import IsolatedEvaluator
 from autotune.search.race import race

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 FINALISTS = 3
 FAR = 1.15  # what was slower than the best by more than this when it was tried does not overtake it in the last round
+ROUNDS = 2 * FEWEST_ROUNDS  # of a short last round
 SMALLER = 0.9  # a plan that is no faster must at least need this much less memory to be kept
 
 
@@ -41,7 +42,25 @@ def race_s(candidates: Sequence[Recipe], trials: Sequence[Trial]) -> float:
     able = (trial for trial in trials if trial.recipe in candidates and trial.latency)
     runners = [*([baseline] if baseline else []), *able]
     loading_s = sum((trial.load_s or 0.0) + (trial.cold_s or 0.0) for trial in runners)
-    return loading_s + 2 * FEWEST_ROUNDS * sum(trial.median_ms for trial in runners) / 1000
+    return loading_s + ROUNDS * sum(trial.median_ms for trial in runners) / 1000
+
+
+def confirming_s(candidates: Sequence[Recipe], trials: Sequence[Trial], prompts: int) -> float:
+    """Return how long the images take that a winner is still to be judged by after a short last round.
+
+    prompts: of how many there will be images. A trial's scores say which are there, a round adds one of the others.
+    """
+    baseline = baseline_of(trials)
+    able = [trial for trial in trials if trial.recipe in candidates and trial.latency]
+    if baseline is None or not able:
+        return 0.0
+    return _missing_s(baseline, prompts) + max(_missing_s(trial, prompts) for trial in able)
+
+
+def _missing_s(trial: Trial, prompts: int) -> float:
+    judged = len(trial.quality.scores) if trial.quality else 0
+    count = max(0, prompts - judged - ROUNDS)
+    return (trial.load_s or 0.0) + (trial.cold_s or 0.0) + count * trial.median_ms / 1000 if count else 0.0
 
 
 def neighbours(recipe: Recipe, space: Space, trials: Sequence[Trial]) -> list[Recipe]:

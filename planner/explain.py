@@ -18,7 +18,7 @@ from ..search.space import recipe_of, space_for
 from ..store.store import Store
 from ..value import Value
 from .importance import Effect, effects
-from .tune import Request, task_of
+from .request import Request, task_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -2,39 +2,31 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
-from ..errors import StoreError, UsageError
+from ..errors import StoreError
 from ..probes.machine import probe
 from ..search.baseline import baseline_of, ways
 from ..search.bayesian import BayesianSampler
 from ..search.crew import ALONE, Crew
 from ..search.evaluate import CutOffError, IsolatedEvaluator
-from ..search.fidelity import TIERS, Tier
 from ..search.front import front
-from ..search.limits import refuse_impossible
 from ..search.measured import Quality, Trial
 from ..search.plan import Plan
 from ..search.race import race
 from ..search.recipe import UNMODIFIED, Recipe
 from ..search.space import Space, space_for
 from ..search.study import study
-from ..search.task import Task, device_of
+from ..search.task import Task
 from ..search.trial.failure import TrialFailure
-from ..search.workload import Workload
-from ..store.places import cache_dir
 from ..store.store import Store
 from . import conclude
-from .added import additions_of, named_variants
 from .carried import carried_over
-from .catalogue import find_model, hub_name
-from .catalogue.configurations import sized
+from .catalogue import hub_name
 from .catalogue.unpacking import have_parts, have_unpacked
 from .catalogue.weights import require_weights
 from .crowded import Foresight
@@ -42,10 +34,8 @@ from .experience import experience_of
 from .hub.cache import with_weights
 from .hub.fetch import fetch
 from .lock import the_only_tuner
-from .objectives import objective_of
 from .pictured import keep_images
-from .prompts import prompts_in
-from .scorer import scorer_id
+from .request import Request, task_of
 from .trust import doubts
 
 if TYPE_CHECKING:
@@ -54,70 +44,13 @@ if TYPE_CHECKING:
     from ..probes.machine import Machine
     from ..store.run import Run
 
-LAST_ROUND = 0.25  # share of the budget that is kept for explaining and racing
+LAST_ROUND = 0.25  # share of the budget that is kept for explaining and racing, unless the trials say that it is more
+RACING = 0.18  # the part of it that is kept from explaining, for racing
 CONFIRMING = 0.08  # the part of it in which the winner makes images of the prompts that it was not judged by yet
-RACING = 0.18  # the part of it that is kept for racing alone, unless the trials say that it takes longer
+SLACK = 1.25  # a last round may take so much longer than the trials say
+AT_MOST = 0.6  # however long a last round takes, the rest is searched
 SPARE_BYTES = 512 * 2**20  # free memory that a trial must leave alone
-WEIGHTS = ("", "hub", "random")
 OUT_OF_TIME = "the budget was used"
-
-
-@dataclass(frozen=True)
-class Request:
-    """What a user asks for. None means what the model's own entry says, or nothing.
-
-    budget_s: wall seconds for everything; most_trials: trials in all; tolerance: the share of the baseline's CLIP
-    score that may be lost; fidelity: how close images must be to the baseline's own, as `near`, `close` or `similar`.
-    prompts: a file with one a line, in the place of the model's own. lora: adapters, each
-    `PATH` or `PATH:SCALE`; allow: what may be changed of the model beside, which can be `distilled`; distilled: where
-    distilled variants lie, each `NAME=PATH`. weights: `hub` fetches them first where they are not here, `random` makes
-    them up; else they must be here. objective: what is to be small; images: for `total`, how many. force: try also what
-    cannot fit into memory, as far as that can be predicted. first: recipes to begin with, after the baseline.
-    """
-
-    model: str
-    budget_s: float | None = None
-    most_trials: int | None = None
-    tolerance: float = 0.01
-    width: int | None = None
-    height: int | None = None
-    steps: int | None = None
-    batch: int | None = None
-    frames: int | None = None
-    guidance: float | None = None
-    prompts: Path | None = None
-    scorer: Path | None = None
-    fidelity: str = ""
-    objective: str = "latency"
-    images: int | None = None
-    lora: tuple[str, ...] = ()
-    allow: tuple[str, ...] = ()
-    distilled: tuple[str, ...] = ()
-    weights: str = ""
-    fresh: bool = False
-    force: bool = False
-    first: tuple[Recipe, ...] = ()
-
-    def __post_init__(self) -> None:
-        """Refuse numbers that cannot be meant."""
-        for name in ("budget_s", "most_trials", "width", "height", "steps", "batch", "frames"):
-            value = getattr(self, name)
-            if value is not None and value <= 0:
-                msg = f"{name} must be more than 0, and {value:g} was given."
-                raise UsageError(msg)
-        if self.guidance is not None and not 0 <= self.guidance < math.inf:
-            msg = f"guidance must be a number from 0 on, and {self.guidance:g} was given."
-            raise UsageError(msg)
-        if not set(self.allow) <= {"distilled"}:
-            msg = f"What may be allowed is distilled, and {', '.join(self.allow)} was given."
-            raise UsageError(msg)
-        if self.weights not in WEIGHTS:
-            msg = f"Weights can be had from {' or '.join(filter(None, WEIGHTS))}, and {self.weights!r} was given."
-            raise UsageError(msg)
-        if self.weights == "random" and (self.scorer or self.distilled):
-            what = "a scorer" if self.scorer else "distilled variants, which only a scorer can judge"
-            msg = f"Of made-up weights no quality can be measured: leave out {what}, or --weights random."
-            raise UsageError(msg)
 
 
 @dataclass(frozen=True)
@@ -174,46 +107,6 @@ class Result:
     def plan(self) -> Plan | None:
         """The winner."""
         return self.plans[0] if self.plans else None
-
-
-def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
-    """Return the task that a request stands for on a machine, and its budget in seconds.
-
-    Raises ModelError, UsageError and TechniqueMissingError.
-    """
-    model = find_model(request.model, "random" if request.weights == "random" else "files")
-    asked = {name: value for name in Workload.model_fields if (value := getattr(request, name)) is not None}
-    workload = model.workload.model_copy(update=asked)
-    refuse_impossible(model.card, workload)
-    prompts = prompts_in(request.prompts) if request.prompts else model.prompts
-    card = sized(model.card)
-    scorer = request.scorer or model.scorer
-    if request.distilled and not scorer:
-        msg = "Distilled variants make other images, which only a CLIP score can judge: name a model with --scorer."
-        raise UsageError(msg)
-    added = additions_of(
-        card,
-        machine.software,
-        request.lora,
-        named_variants(request.distilled),
-        allowed="distilled" in request.allow,
-    )
-    task = Task(
-        card=card,
-        machine=machine,
-        device=device_of(machine),
-        workload=workload,
-        prompts=prompts,
-        calibration_prompts=model.calibration_prompts,
-        scorer=scorer,
-        scorer_id=scorer_id(scorer) if scorer else "",
-        tolerance=request.tolerance,
-        artifacts=cache_dir(make=False) / "artifacts",
-        fidelity=_tier(request.fidelity),
-        objective=objective_of(request.objective, request.images, workload.batch, device_of(machine)),
-        added=added,
-    )
-    return task, request.budget_s or model.budget_s
 
 
 def tune(
@@ -275,15 +168,6 @@ def tune(
     return Result(task, run, tuple(trials), tuple(found), reason, interrupted)
 
 
-def _tier(asked: str) -> Tier | Literal[""]:
-    """Return the tier of that name. Raises UsageError where there is none."""
-    named: dict[str, Tier | Literal[""]] = {"": "", **{tier: tier for tier in TIERS}}
-    if asked not in named:
-        msg = f"Fidelity is {', '.join(TIERS[:-1])} or {TIERS[-1]}, and {asked!r} was given."
-        raise UsageError(msg)
-    return named[asked]
-
-
 def _have_weights(model: str, on_event: Callable[[Event], None]) -> None:
     """Fetch the weights of a model of the hub, or those that a file lacks, unless they are here. Raises ModelError."""
     name = hub_name(model)
@@ -334,40 +218,58 @@ class _Session:
             try:
                 plans = self._raced(run_id, candidates)
             except CutOffError:
-                self.reason = (
-                    "the budget ended before the last round, so this plan is not raced yet (the same command goes on)"
-                )
+                self.reason = f"the budget ended before the last round, so this plan is not raced yet {self._goes_on()}"
                 return self.screened_plans(run_id, without=fallen)
             if plans:
                 self.decided = True
                 return plans
-            if time.monotonic() >= self.deadline:
-                self.reason = "the budget ended before the last round was clear (the same command goes on)"
-                return []
             fallen |= {*candidates}
+            if time.monotonic() >= self.deadline:
+                self.reason = f"the budget ended before the last round was clear {self._goes_on()}"
+                return self.screened_plans(run_id, without=fallen)
         self.decided = True
         self.reason = f"nothing that was tried is faster than {self._baseline()} and as good"
         return []
 
     def _search(self) -> None:
         sampler = BayesianSampler(self.space, self.task.device, self.task.tolerance, first=self.first)
-        deadline = self.deadline - LAST_ROUND * self.budget_s
         known = list(self.trials)
         self.crew.join(sampler.leave)
-        limits = (self.task.tolerance, deadline, self.most)
-        for happened in study(self.evaluator, sampler, known, *limits, ways(self.space), self.crew):
+        limits = (self.task.tolerance, self.deadline, self.most)
+        steps = study(self.evaluator, sampler, known, *limits, ways(self.space), self.crew, self._kept_s)
+        for happened in steps:
             self.note(happened)
-        if time.monotonic() >= deadline:
+        if time.monotonic() >= self.deadline - self._kept_s():
             self.reason = OUT_OF_TIME
         elif len(self.trials) >= self.most:
             self.reason = "the number of trials was reached"
         else:
             self.reason = "nothing better is expected"
 
+    def _kept_s(self, share: float = LAST_ROUND) -> float:
+        """Return how much time must be left for the last round: that share of the budget, or what it takes."""
+        return min(AT_MOST * self.budget_s, max(share * self.budget_s, self._last_round_s()))
+
+    def _last_round_s(self) -> float:
+        """Return how long it takes to race who would race now, and to make the images that the winner still lacks."""
+        candidates = conclude.finalists(self.trials, self.task.tolerance)
+        return SLACK * conclude.race_s(candidates, self.trials) + self._confirming_s(candidates)
+
+    def _confirming_s(self, candidates: Sequence[Recipe]) -> float:
+        if self.task.scorer is None:
+            return 0.0
+        return SLACK * conclude.confirming_s(candidates, self.trials, len(self.task.prompts))
+
+    def _goes_on(self) -> str:
+        """Return what to do where the budget ended too early, in brackets."""
+        enough_s = self._last_round_s() / AT_MOST
+        longer = f", and --budget {enough_s:.0f}s is enough for it" if enough_s > self.budget_s else ""
+        return f"(the same command goes on{longer})"
+
     def _explain(self, candidates: Sequence[Recipe]) -> None:
         """Try the best recipe without each of its knobs, where that was not done on the way and leaves time to race."""
         best = min(trial.cost for trial in self.trials if trial.feasible(self.task.tolerance))
-        deadline = self.deadline - max(RACING * self.budget_s, conclude.race_s(candidates, self.trials))
+        deadline = self.deadline - self._kept_s(RACING)
         for recipe in conclude.neighbours(candidates[0], self.space, self.trials):
             if time.monotonic() >= deadline or len(self.trials) >= self.most:
                 return
@@ -379,7 +281,7 @@ class _Session:
 
     def _raced(self, run_id: str, candidates: Sequence[Recipe]) -> list[Plan]:
         self.evaluator.recall(self.trials)  # another way may have turned out to be the fastest baseline
-        spare_s = CONFIRMING * self.budget_s if self.task.scorer else 0
+        spare_s = max(CONFIRMING * self.budget_s, self._confirming_s(candidates)) if self.task.scorer else 0.0
         together = self._fit_together(candidates)
         lanes = race(self.evaluator, candidates, self.deadline, together=together, spare_s=spare_s)
         tried = {trial.recipe: trial.quality for trial in self.trials}

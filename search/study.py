@@ -13,7 +13,7 @@ from .evaluate import CutOffError
 from .recipe import UNMODIFIED, Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
     from .crew import Crew
     from .evaluate import Evaluator
@@ -30,6 +30,7 @@ def study(  # noqa: PLR0913 - all that decides how long it goes on
     most: int,
     possible: Sequence[Recipe] = (UNMODIFIED,),
     crew: Crew = ALONE,
+    kept_s: Callable[[], float] = lambda: 0.0,
 ) -> Iterator[Recipe | Trial]:
     """Yield each recipe as its trial starts, and the trial as it ends, until the sampler or the budget says stop.
 
@@ -37,13 +38,14 @@ def study(  # noqa: PLR0913 - all that decides how long it goes on
     `time.monotonic`; a trial that it cuts off is not yielded. most: trials in all, the known ones included.
     possible: what may be the baseline, tried in this order until one fits; empty where nothing is compared.
     crew: others who try recipes of the same study; their trials are yielded as they are heard of.
+    kept_s: how much of the time must be left for what comes after; before each trial it is asked again.
     Raises UnfitError if none of these can be measured.
     """
     trials = list(known)
     for trial in trials:
         sampler.tell(trial)
     _check_baseline(trials, possible)
-    while len(trials) < most and time.monotonic() < deadline and not crew.over:
+    while len(trials) < most and time.monotonic() < (end := deadline - kept_s()) and not crew.over:
         for trial in crew.news():
             trials.append(trial)
             sampler.tell(trial)
@@ -51,17 +53,17 @@ def study(  # noqa: PLR0913 - all that decides how long it goes on
         enough = len(trials) + crew.trying >= most
         recipe = None if enough else next_way(possible, trials) or sampler.ask()
         if recipe is None:
-            if crew.wait(deadline):
+            if crew.wait(end):
                 continue
             break
         if not crew.claim(recipe):
             if baseline_of(trials) is None and possible:  # another measures it: nothing can be judged before
-                crew.wait(deadline)
+                crew.wait(end)
             continue
         yield recipe
         best = min((trial.cost for trial in trials if trial.feasible(tolerance)), default=math.inf)
         try:
-            trial = evaluator.evaluate(len(trials), recipe, best, deadline)
+            trial = evaluator.evaluate(len(trials), recipe, best, end)
         except CutOffError:
             break
         trials.append(trial)

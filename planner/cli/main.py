@@ -36,7 +36,8 @@ from .options import (
 if TYPE_CHECKING:
     from types import FrameType
 
-    from ..tune import Request, Result
+    from ..request import Request
+    from ..tune import Result
 
 app = typer.Typer(
     name="autotune",
@@ -288,7 +289,7 @@ def _exit_code(result: Result) -> int:
 def _dry_run(request: Request, *, as_json: bool) -> None:
     from ...probes.machine import probe as look
     from ...search.space import space_for
-    from ..tune import task_of
+    from ..request import task_of
     from . import tables
 
     task, budget_s = task_of(request, look())

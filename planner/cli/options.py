@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 if TYPE_CHECKING:
-    from ..tune import Request
+    from ..request import Request
 
 Json = Annotated[
     bool, typer.Option("--json", help="Machine-readable: JSON on standard output, and nothing else there.")
@@ -109,6 +109,6 @@ def request_of(  # noqa: PLR0913 - all that is said of calls
     prompts: Path | None,
 ) -> Request:
     """Return what is asked for, as far as it is about a model and a call of it. Raises UsageError."""
-    from ..tune import Request
+    from ..request import Request
 
     return Request(model=model, prompts=prompts, **workload_of(size, steps, batch, frames, guidance))

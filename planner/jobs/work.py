@@ -17,10 +17,11 @@ from ...search.measured import Trial
 from ...store.places import cache_dir
 from ...store.store import Store
 from ..apart import channel, say
+from ..request import Request
 from ..spot.draw import PAIRS
 from ..spot.make import Asked, make_set
 from ..told import told, told_result
-from ..tune import LAST_ROUND, Prepared, Request, tune
+from ..tune import LAST_ROUND, Prepared, tune
 from ..verify import Wanted, verify
 from .idle import busy_because, tree_of
 from .sitting import Sitting

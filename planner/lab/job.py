@@ -25,7 +25,8 @@ from ...store.run import Run
 from ...store.store import Store
 from ...value import Value
 from ..apart import channel, say
-from ..tune import Event, Prepared, Racing, Request, tune
+from ..request import Request
+from ..tune import Event, Prepared, Racing, tune
 from .crew import Shared
 
 REHEARSED = "AUTOTUNE_LAB_MACHINE"

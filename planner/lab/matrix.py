@@ -40,7 +40,7 @@ class Cell(Value):
         return f"{self.model.name}, {self.workload}, {self.objective}"
 
     def request(self, lab: Lab, spent_s: float = 0.0) -> dict[str, Any]:
-        """Return what is asked, as `planner.tune.Request` takes it. spent_s: what trials of an earlier try took."""
+        """Return what is asked, as `planner.request.Request` takes it. spent_s: what trials of an earlier try took."""
         budget_s, most_trials = parse_budget(self.model.budget or lab.budget)
         if budget_s is not None:
             budget_s = max(budget_s - spent_s, RESUMED * budget_s if spent_s else budget_s)

@@ -20,7 +20,7 @@ from ..catalogue import find_model
 from ..catalogue.weights import require_weights
 from ..explain import recipe_of_turns
 from ..lock import the_only_tuner
-from ..tune import Request, task_of
+from ..request import Request, task_of
 from .draw import CONTROLS, PAIRS, Shot, draw_set
 
 if TYPE_CHECKING:

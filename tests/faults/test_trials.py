@@ -17,7 +17,7 @@ from unittest.mock import Mock
 import psutil
 import pytest
 
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.search import evaluate
 from autotune.search.evaluate import IsolatedEvaluator
 from autotune.search.measured import Trial

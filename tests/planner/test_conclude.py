@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from autotune.planner.conclude import (
     FINALISTS,
+    confirming_s,
     finalists,
     gains_of,
     neighbours,
@@ -292,6 +293,20 @@ def test_a_last_round_takes_what_its_runners_took() -> None:
         race_s([], [trial_of(UNMODIFIED, 1000)]) + 4 + 8 * slow.median_ms / 1000
     )
     assert race_s([BF16], [failed]) == 0
+
+
+def test_a_winner_is_confirmed_by_the_images_that_neither_its_trial_nor_a_short_last_round_made() -> None:
+    scores = (30.0,) * 16
+    seen = Quality(scorer="s", scores=scores, baseline_scores=scores, bound=0.0)
+    baseline = trial_of(UNMODIFIED, 1000, quality=seen)
+    slow = trial_of(TOME, 500, quality=seen.model_copy(update={"scores": scores[:8], "baseline_scores": scores[:8]}))
+    expected = 2 * 3 + 8 * baseline.median_ms / 1000 + 16 * slow.median_ms / 1000
+    assert confirming_s([TOME, BF16], [baseline, slow, trial_of(BF16, 400, quality=seen)], 32) == pytest.approx(
+        expected
+    )
+    assert confirming_s([TOME], [baseline, slow], 16) == 0
+    assert confirming_s([], [baseline, slow], 32) == 0
+    assert confirming_s([TOME], [slow], 32) == 0
 
 
 def test_neighbours_are_what_is_untried_and_allowed() -> None:

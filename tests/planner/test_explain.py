@@ -11,7 +11,7 @@ import pytest
 from autotune.errors import UsageError
 from autotune.planner.cli import tables
 from autotune.planner.explain import explain, overview
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.probes.machine import probe
 from autotune.search.measured import Latency, Quality, Trial
 from autotune.search.recipe import UNMODIFIED, Recipe

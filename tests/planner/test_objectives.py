@@ -7,7 +7,7 @@ import pytest
 from autotune.errors import UnfitError, UsageError
 from autotune.planner import objectives
 from autotune.planner.objectives import objective_of
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.probes.machine import probe
 from autotune.search.objective import LATENCY, Objective
 

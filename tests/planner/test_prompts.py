@@ -10,7 +10,7 @@ from autotune import planner
 from autotune.errors import UsageError
 from autotune.planner.catalogue import find_model
 from autotune.planner.prompts import prompts_in, shipped_prompts
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.probes.machine import probe
 
 from ..folders import write_model

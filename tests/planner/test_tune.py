@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from autotune.planner.tune import Request, task_of, tune
+from autotune.planner.request import Request, task_of
+from autotune.planner.tune import tune
 from autotune.probes.machine import probe
 from autotune.search.measured import Latency, Trial
 from autotune.search.recipe import UNMODIFIED

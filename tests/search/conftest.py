@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.probes.machine import Machine, probe
 from autotune.search.recipe import UNMODIFIED
 from autotune.search.trial.process import Template

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from autotune.errors import UnfitError
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.probes.adapter import read_adapter
 from autotune.search.additions import Additions
 from autotune.search.assemble import assemble, calls

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from autotune.planner.added import additions_of
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.search.additions import NOTHING_ADDED, Additions, distilled_in
 from autotune.search.assemble import assemble, calls, workload_of
 from autotune.search.knobs import KNOBS

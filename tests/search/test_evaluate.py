@@ -12,7 +12,7 @@ import psutil
 import pytest
 
 from autotune.errors import TrialProcessError, UnfitError
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.probes.machine import Machine, probe
 from autotune.search import evaluate as evaluation
 from autotune.search.evaluate import CutOffError, IsolatedEvaluator

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from autotune.errors import UsageError
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.search.fidelity import LEAST_SSIM, TIERS, Tier, missed, tier_of
 from autotune.search.measured import Quality
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.search.assemble import assemble, calls, choices_of
 from autotune.search.knobs import KNOBS, Bench, Knob, Setting, openvino
 from autotune.search.knobs.openvino.parts import parts_of

@@ -9,7 +9,7 @@ import pytest
 from autotune.errors import UsageError
 from autotune.planner.catalogue import find_model
 from autotune.planner.catalogue.entries import entries
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.probes.machine import probe
 from autotune.probes.model import read_model
 from autotune.search.limits import nearest, refuse_impossible

@@ -15,7 +15,7 @@ import pytest
 
 from autotune.errors import ModelError, UsageError
 from autotune.planner.catalogue.configurations import sized
-from autotune.planner.tune import Request, task_of
+from autotune.planner.request import Request, task_of
 from autotune.probes.model import Component, ModelCard, read_model
 from autotune.search.assemble import assemble, build
 from autotune.search.knobs import Bench

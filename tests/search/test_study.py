@@ -102,6 +102,13 @@ def test_the_number_of_trials_is_kept() -> None:
     assert len(run(Formula(), most=7)) == 7
 
 
+def test_as_much_time_is_left_as_the_trials_so_far_say() -> None:
+    evaluator, deadline = Formula(), time.monotonic() + 60
+    sampler = BayesianSampler(SPACE, "cpu", TOLERANCE)
+    ends = study(evaluator, sampler, (), TOLERANCE, deadline, 100, kept_s=lambda: 61.0 * (len(evaluator.tried) > 2))
+    assert len([event for event in ends if isinstance(event, Trial)]) == 3
+
+
 def test_what_is_known_is_not_tried_again() -> None:
     first = tuple(run(Formula(), most=9))
     evaluator = Formula()
