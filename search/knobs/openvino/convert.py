@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ...pipeline import call_pipeline
+from .merging import merged_by_rows
 from .parts import is_large
 from .run import GRAPH_FILE, LAYOUT_FILE, Layout, no_telemetry, quietly, rows_of, tensors_in
 
@@ -130,7 +131,7 @@ def _traced(module: Any, method: str, call: Call) -> Any:
 
     tensors = tuple(leaves[place] for place in places)
     openvino = quietly("openvino")
-    with torch.no_grad(), no_telemetry():
+    with torch.no_grad(), no_telemetry(), merged_by_rows():
         graph = openvino.convert_model(Traced().eval(), example_input=tensors)
     graph.reshape({index: openvino.PartialShape(list(tensor.shape)) for index, tensor in enumerate(tensors)})
     return graph
