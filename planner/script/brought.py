@@ -91,6 +91,9 @@ def spelt(value: Any, imports: set[str], said: dict[str, str] | None = None) -> 
             if each.init and getattr(value, each.name) != _default_of(each)
         }
         return f"{kind.__name__}({', '.join(f'{name}={text}' for name, text in turned.items())})"
+    if kind.__name__ == "Tensor":
+        imports.add("import torch")
+        return f"torch.tensor({value.tolist()!r})"
     if isinstance(value, list | tuple):
         parts = ", ".join(spelt(each, imports, said) for each in value)
         return f"[{parts}]" if isinstance(value, list) else f"({parts}{',' * (len(value) == 1)})"

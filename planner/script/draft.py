@@ -86,7 +86,12 @@ def _body(draft: Draft, choices: Choices, bench: Bench) -> Iterator[str]:
 
 def _saving(bench: Bench) -> list[str]:
     if bench.workload.frames > 1:
-        return ["from diffusers.utils import export_to_video", 'export_to_video(result.frames[0], "video.mp4")']
+        return [
+            "from diffusers.utils import export_to_video",
+            "",
+            "# takes imageio and imageio-ffmpeg",
+            'export_to_video(result.frames[0], "video.mp4")',
+        ]
     return [
         "for number, image in enumerate(result.images):",
         '    image.save(f"image-{number}.png")',

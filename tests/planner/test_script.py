@@ -69,7 +69,8 @@ SCRIPTED = [
     {"threads": "half", "compile": "regional", "compile_shapes": "dynamic"},
     {"compile": "full", "vae_compile": True},
 ]
-"""What was run by hand beside these, as it takes minutes: kinds of `compile`, quanto, int4, an allocator."""
+"""What was run by hand beside these, as it takes minutes: kinds of `compile`, quanto, int4, an allocator, and every
+cache for transformers on small pipelines of Flux, SD 3 and LTX."""
 
 
 def plan_for(turned: dict[str, Any], *, ms: float = 50.0, peak_bytes: int = 1000) -> Plan:
@@ -161,6 +162,19 @@ def test_settings_of_libraries_are_spelt_so_that_they_are_equal() -> None:
     said = {"attention_weight_callback": "lambda _: 0.3", "current_timestep_callback": "lambda: pipe.current_timestep"}
     faster = HOOK_CACHES["fastercache"].config(None, {}, bench)
     assert "current_timestep_callback=lambda: pipe.current_timestep" in spelt(faster, set(), said)
+
+
+@pytest.mark.slow
+def test_ratios_that_were_measured_are_spelt_to_the_last_bit() -> None:
+    import torch
+    from diffusers import MagCacheConfig
+
+    ratios = torch.rand(16, generator=torch.Generator().manual_seed(0)) + 0.5
+    imports: set[str] = set()
+    text = spelt(MagCacheConfig(mag_ratios=ratios, num_inference_steps=16), imports)
+    assert imports == {"import torch", "from diffusers.hooks.mag_cache import MagCacheConfig"}
+    made = eval(text, {"torch": torch, "MagCacheConfig": MagCacheConfig})  # noqa: S307 - our own
+    assert torch.equal(made.mag_ratios, ratios)
 
 
 def test_what_is_brought_is_there_word_for_word() -> None:
