@@ -30,7 +30,7 @@ pytestmark = pytest.mark.slow
 
 AUTOTUNE = [sys.executable, "-c", "from autotune.planner.cli import main; main()"]
 LINK = Path(__file__).parents[1] / ".dev"
-BUDGET_S, SITTINGS = 150, 4
+BUDGET_S, SITTINGS = 240, 3
 SMALL = ("--size", "64x64", "--steps", "2", "--json")
 PROMPT = "a large red circle on a blue background"
 
@@ -71,7 +71,7 @@ class User:
 
 @pytest.fixture(scope="module")
 def user(tmp_path_factory: pytest.TempPathFactory) -> User:
-    """A user who tunes `shapes` for two and a half minutes, and goes on where a busy machine did not get to an end."""
+    """A user who tunes `shapes` for four minutes, and goes on where a busy machine did not get to an end."""
     user = User(tmp_path_factory.mktemp("home"))
     said = ""
     for _ in range(SITTINGS):
