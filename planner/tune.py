@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 from contextlib import suppress
@@ -205,7 +206,7 @@ class _Session:
         """Search, explain, race, and return the plans, the winner first."""
         self._search()
         if baseline_of(self.trials) is None:
-            self.reason = "the budget ended before there was anything to compare with (the same command goes on)"
+            self.reason = "the budget ended before there was anything to compare with: it takes a larger --budget"
             return []
         if self.reason == OUT_OF_TIME and len(self.trials) == 1:
             self.reason = "the budget ended before anything but the baseline was tried (the same command goes on)"
@@ -247,7 +248,12 @@ class _Session:
             self.reason = "nothing better is expected"
 
     def _kept_s(self, share: float = LAST_ROUND) -> float:
-        """Return how much time must be left for the last round: that share of the budget, or what it takes."""
+        """Return how much time must be left for the last round: that share of the budget, or what it takes.
+
+        Nothing as long as there is no baseline: who has too small a budget has that at least, and goes on from there.
+        """
+        if baseline_of(self.trials) is None:
+            return 0.0
         return min(AT_MOST * self.budget_s, max(share * self.budget_s, self._last_round_s()))
 
     def _last_round_s(self) -> float:
@@ -261,9 +267,12 @@ class _Session:
         return SLACK * conclude.confirming_s(candidates, self.trials, len(self.task.prompts))
 
     def _goes_on(self) -> str:
-        """Return what to do where the budget ended too early, in brackets."""
-        enough_s = self._last_round_s() / AT_MOST
-        longer = f", and --budget {enough_s:.0f}s is enough for it" if enough_s > self.budget_s else ""
+        """Return what to do where the budget ended too early, in brackets: by then there may be more to race."""
+        candidates = conclude.finalists(self.trials, self.task.tolerance)
+        another_s = conclude.race_s(candidates[-1:], self.trials) - conclude.race_s([], self.trials)
+        more_s = SLACK * another_s * (conclude.FINALISTS - len(candidates))
+        enough_s = 10 * math.ceil((self._last_round_s() + more_s) / AT_MOST / 10)
+        longer = f", and --budget {enough_s}s is enough for it" if enough_s > self.budget_s else ""
         return f"(the same command goes on{longer})"
 
     def _explain(self, candidates: Sequence[Recipe]) -> None:

@@ -59,7 +59,10 @@ class MadeUp:
         """Nothing was started."""
 
     def recall(self, trials: Sequence[Trial]) -> None:
-        """Nothing is measured twice anyway."""
+        """What an earlier sitting scored is not made again."""
+        for trial in trials:
+            if trial.quality:
+                self.made.setdefault(trial.recipe, set()).update(range(len(trial.quality.scores)))
 
     def images(self, recipe: Recipe) -> dict[int, Path]:
         del recipe
@@ -173,3 +176,11 @@ def test_what_ends_too_early_says_how_long_it_takes_and_then_it_does(clock: Cloc
     again = tuned(enough_s)
     assert again.plan, again.reason
     assert again.plan.raced
+
+
+def test_a_budget_that_is_too_small_gets_further_each_time(clock: Clock) -> None:
+    sittings = [tuned(50) for _ in range(4)]
+    assert [len(sitting.trials) for sitting in sittings] == [1, 2, 3, 4]
+    assert sittings[0].reason.startswith("the budget ended before anything but the baseline was tried")
+    assert all("is enough for it" in sitting.reason for sitting in sittings[1:])
+    assert clock.now_s - STARTED_S <= 4 * 50
