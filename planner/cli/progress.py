@@ -117,7 +117,8 @@ class Tale:
             f"{open_recipes} recipes are open; at most {said_s(event.budget_s)}",
         ]
         if event.run.state == "resumed" and event.run.trials:
-            known = f"{len(event.run.trials)} trials are known"
+            count = len(event.run.trials)
+            known = "1 trial is known" if count == 1 else f"{count} trials are known"
             lines.append(f"Resuming the run of {event.run.started_at}: {known} (--fresh starts over)")
         return [*lines, *event.task.machine.notes] if event.run.state != "finished" else []
 
