@@ -39,20 +39,18 @@ def finalists(trials: Sequence[Trial], tolerance: float, without: Collection[Rec
 def race_s(candidates: Sequence[Recipe], trials: Sequence[Trial]) -> float:
     """Return how long a short last round of these candidates and the baseline takes, as their trials went."""
     baseline = baseline_of(trials)
-    able = (trial for trial in trials if trial.recipe in candidates and trial.latency)
-    runners = [*([baseline] if baseline else []), *able]
-    loading_s = sum((trial.load_s or 0.0) + (trial.cold_s or 0.0) for trial in runners)
-    return loading_s + ROUNDS * sum(trial.median_ms for trial in runners) / 1000
+    runners = [*([baseline] if baseline else []), *_measured(candidates, trials)]
+    return sum(trial.ready_s + ROUNDS * trial.median_ms / 1000 for trial in runners)
 
 
 def confirming_s(candidates: Sequence[Recipe], trials: Sequence[Trial], prompts: int) -> float:
     """Return how long the images take that a winner is still to be judged by after a short last round.
 
     prompts: of how many there will be images. A trial's scores say which are there, a round adds one of the others.
+    Nothing takes any time where the baseline has no quality, as nothing is judged then.
     """
-    baseline = baseline_of(trials)
-    able = [trial for trial in trials if trial.recipe in candidates and trial.latency]
-    if baseline is None or not able:
+    baseline, able = baseline_of(trials), _measured(candidates, trials)
+    if baseline is None or baseline.quality is None or not able:
         return 0.0
     return _missing_s(baseline, prompts) + max(_missing_s(trial, prompts) for trial in able)
 
@@ -60,7 +58,11 @@ def confirming_s(candidates: Sequence[Recipe], trials: Sequence[Trial], prompts:
 def _missing_s(trial: Trial, prompts: int) -> float:
     judged = len(trial.quality.scores) if trial.quality else 0
     count = max(0, prompts - judged - ROUNDS)
-    return (trial.load_s or 0.0) + (trial.cold_s or 0.0) + count * trial.median_ms / 1000 if count else 0.0
+    return trial.ready_s + count * trial.median_ms / 1000 if count else 0.0
+
+
+def _measured(candidates: Sequence[Recipe], trials: Sequence[Trial]) -> list[Trial]:
+    return [trial for trial in trials if trial.recipe in candidates and trial.latency]
 
 
 def neighbours(recipe: Recipe, space: Space, trials: Sequence[Trial]) -> list[Recipe]:

@@ -237,8 +237,7 @@ class _Session:
         known = list(self.trials)
         self.crew.join(sampler.leave)
         limits = (self.task.tolerance, self.deadline, self.most)
-        steps = study(self.evaluator, sampler, known, *limits, ways(self.space), self.crew, self._kept_s)
-        for happened in steps:
+        for happened in study(self.evaluator, sampler, known, *limits, ways(self.space), self.crew, self._kept_s):
             self.note(happened)
         if time.monotonic() >= self.deadline - self._kept_s():
             self.reason = OUT_OF_TIME
@@ -262,8 +261,6 @@ class _Session:
         return SLACK * conclude.race_s(candidates, self.trials) + self._confirming_s(candidates)
 
     def _confirming_s(self, candidates: Sequence[Recipe]) -> float:
-        if self.task.scorer is None:
-            return 0.0
         return SLACK * conclude.confirming_s(candidates, self.trials, len(self.task.prompts))
 
     def _goes_on(self) -> str:

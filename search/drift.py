@@ -38,7 +38,7 @@ class Drift:
     def begin(self, baseline: Trial) -> None:
         """Take the first trial of the baseline; all that comes is compared with it."""
         self.first_ms, self.factor = baseline.median_ms * baseline.drift, 1.0
-        self.cost_s = (baseline.load_s or 0.0) + (baseline.cold_s or 0.0) + FIRST_CALLS * self.first_ms / 1000
+        self.cost_s = baseline.ready_s + FIRST_CALLS * self.first_ms / 1000
         self._settle(baseline.load)
 
     def doubt(self) -> None:

@@ -187,6 +187,11 @@ class Trial(Value):
         return statistics.median(self.costs) / self.drift if self.costs else self.median_ms
 
     @property
+    def ready_s(self) -> float:
+        """How long loading and the first call took, as far as it got."""
+        return (self.load_s or 0.0) + (self.cold_s or 0.0)
+
+    @property
     def median_ms(self) -> float:
         """The median latency as it would have been beside the first baseline, infinite where there is none.
 

@@ -15,10 +15,10 @@ TRIAL_S = 30.0
 """What a trial is expected to take where a budget counts trials and nothing is known."""
 
 SEARCHED = 0.75
-"""Of a budget, the part in which recipes are tried."""
+"""Of a budget, the part in which recipes are tried at most."""
 
 RESUMED = 0.35
-"""Of its budget, what a job that goes on has at least: its last round takes a quarter."""
+"""Of its budget, what a job that goes on has at least: its last round takes a quarter or more."""
 
 
 class Cell(Value):

@@ -52,8 +52,8 @@ def matched(  # noqa: PLR0913 - as tomesd calls it
     like = tokens / tokens.norm(dim=-1, keepdim=True)
     best, taker = (like[:, givers] @ like[:, takers].transpose(-1, -2)).max(dim=-1)
     order = best.topk(len(givers)).indices  # argsort would have a shape that OpenVINO knows only when it runs
-    given, kept = order[:, :r], order[:, r:]
-    into = taker.gather(-1, given)
+    given, kept = givers[order[:, :r]], givers[order[:, r:]]
+    into = taker.gather(-1, order[:, :r])
     gives = (into[:, None, :] == torch.arange(len(takers))[:, None]).to(tokens.dtype)
     share = 1 / (1 + gives.sum(dim=-1, keepdim=True))
 
@@ -64,8 +64,7 @@ def matched(  # noqa: PLR0913 - as tomesd calls it
     whole = torch.cat([found_at, takers_at], dim=-1)[:, back]
 
     def merge(x: Any) -> Any:
-        giving = x[:, givers]
-        return torch.cat([_rows(giving, kept), (x[:, takers] + gives @ _rows(giving, given)) * share], dim=1)
+        return torch.cat([_rows(x, kept), (x[:, takers] + gives @ _rows(x, given)) * share], dim=1)
 
     def unmerge(x: Any) -> Any:
         return _rows(x, whole)
