@@ -14,7 +14,7 @@ import pytest
 
 from autotune.planner.client import Client
 from autotune.planner.daemon import connection
-from autotune.planner.daemon.connection import MOST_CONNECTIONS
+from autotune.planner.daemon.connection import MOST_CONNECTIONS, REQUEST_S
 from autotune.planner.daemon.token import read_token
 
 from ..daemon.conftest import KNOWS, World, listening
@@ -22,6 +22,7 @@ from ..daemon.family import keep
 from ..daemon.test_serve import Served, served
 
 MANY = 1000
+CROWDS = 3
 MOST_GROWTH_BYTES = 50 * 2**20
 ASK = b"GET /v1/plan?model=shapes HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n"
 POST = b"POST /v1/jobs HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
@@ -77,25 +78,33 @@ def status(port: int, text: bytes, more: bytes = b"", most_bytes: int = 0) -> in
             return 0
 
 
-def until_told(daemon: Served, expected: int) -> None:
+def is_told(daemon: Served, expected: int, limit_s: float = 20) -> bool:
     """Ask until that is the answer: on a busy machine connections are taken late, and are new for so long."""
-    deadline = time.monotonic() + 20
-    while (told := status(daemon.port, ASK)) != expected:
-        assert time.monotonic() < deadline, told
+    deadline = time.monotonic() + limit_s
+    while status(daemon.port, ASK) != expected:
+        if time.monotonic() >= deadline:
+            return False
         time.sleep(0.05)
+    return True
 
 
 def test_a_silent_crowd_keeps_nobody_out(daemon: Served) -> None:
     with crowd(daemon.port, SILENT, 3 * MOST_CONNECTIONS):
-        until_told(daemon, 200)
+        assert is_told(daemon, 200)
         assert Counter(status(daemon.port, ASK) for _ in range(50)) == {200: 50}
 
 
 def test_a_crowd_that_asks_is_turned_away_and_the_daemon_goes_on(daemon: Served) -> None:
     slow = POST + known(daemon) + b"Content-Length: 60000\r\n\r\n{"
-    with crowd(daemon.port, (slow,), MOST_CONNECTIONS + 8):
-        until_told(daemon, 503)
-    until_told(daemon, 200)
+    with ExitStack() as crowds:
+
+        def turns_away() -> bool:
+            crowds.enter_context(crowd(daemon.port, (slow,), MOST_CONNECTIONS + 8))
+            return is_told(daemon, 503, REQUEST_S / 2)
+
+        # a daemon that stands still may hang up on some of a crowd before it has read what they ask
+        assert any(turns_away() for _ in range(CROWDS))
+    assert is_told(daemon, 200)
 
 
 def test_a_thousand_changes_at_once_cost_no_memory(daemon: Served) -> None:
