@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import subprocess
 import sys
 from dataclasses import replace
@@ -13,6 +14,7 @@ import pytest
 
 from autotune.planner.request import Request, task_of
 from autotune.probes.machine import Machine, probe
+from autotune.search import evaluate
 from autotune.search.recipe import UNMODIFIED
 from autotune.search.trial.process import Template
 
@@ -68,6 +70,13 @@ def task(tiny: Path, machine: Machine, tmp_path: Path) -> Task:
     """Tuning the tiny pipeline, two steps a call, with quality unmeasured."""
     found, _ = task_of(Request(model=str(tiny), steps=2), machine)
     return replace(found, prompts=found.prompts[:8], artifacts=tmp_path / "artifacts")
+
+
+@pytest.fixture
+def unhurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure every recipe to its end: none is too slow, whatever else this machine does meanwhile."""
+    monkeypatch.setattr(evaluate, "is_hopeless", lambda *_, **__: False)
+    monkeypatch.setattr(evaluate, "STOP", math.inf)
 
 
 @pytest.fixture

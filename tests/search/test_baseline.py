@@ -9,7 +9,6 @@ import pytest
 
 from autotune.errors import UnfitError
 from autotune.planner.conclude import finalists, race_s, screened_plan
-from autotune.search import pace
 from autotune.search.baseline import BF16, baseline_of, next_way, said_baseline, ways
 from autotune.search.evaluate import IsolatedEvaluator
 from autotune.search.knobs import KNOBS
@@ -133,9 +132,9 @@ def test_only_what_lacks_memory_has_another_way() -> None:
 
 
 @pytest.mark.slow
-def test_a_real_search_goes_on_with_bf16(task: Task, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("unhurried")
+def test_a_real_search_goes_on_with_bf16(task: Task) -> None:
     """The process that loads the unmodified pipeline fills the memory, as a large model's would."""
-    monkeypatch.setattr(pace, "SLOW", 1000)
     halves = Recipe(turned={"precision": "bf16", "memory_format": "channels_last"})
     with IsolatedEvaluator(task, (*MODULES, "autotune.tests.search.lacking_memory"), LIMIT_BYTES) as evaluator:
         happened = study(evaluator, Scripted(halves), (), 0.01, time.monotonic() + 120, 100, (UNMODIFIED, BF16))

@@ -59,11 +59,9 @@ def evaluator(task: Task) -> Iterator[IsolatedEvaluator]:
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("unhurried")
 def test_the_search_goes_on_whatever_trials_do(evaluator: IsolatedEvaluator, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(evaluation, "LOAD_LIMIT_S", 8)
-    monkeypatch.setattr(
-        evaluation, "is_hopeless", lambda *_, **__: False
-    )  # whatever the noise, everything is measured to its end
     sampler = Scripted(KILLED, HANGS, FILLS_MEMORY, NAN, WORKS)
     happened = list(study(evaluator, sampler, (), 0.01, time.monotonic() + 120, 100))
 
