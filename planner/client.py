@@ -2,13 +2,8 @@
 
 from __future__ import annotations
 
-import socket
-from collections.abc import Mapping
-from contextlib import closing, suppress
-from dataclasses import dataclass, field
+from contextlib import suppress
 from decimal import Decimal
-from http.client import HTTPException
-from threading import Timer
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode
 
@@ -21,11 +16,9 @@ from ..search.workload import Workload
 from ..store.outcome import Ending
 from ..value import Value
 from .choose import Answer, Wish
-from .daemon.address import UNIX, check_address, connection_to
+from .daemon.address import UNIX, check_address
 from .daemon.state import Listening, read_state
-from .daemon.token import read_token
 from .daemon.wire import (
-    ANSWER_LIMIT_BYTES,
     MOST_DETAIL,
     Door,
     Health,
@@ -44,16 +37,6 @@ if TYPE_CHECKING:
 TIMEOUT_S = 1.0
 
 V = TypeVar("V")
-
-
-@dataclass(frozen=True)
-class _Request:
-    """What is asked of the daemon."""
-
-    method: str
-    path: str
-    body: bytes | None = None
-    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Daemon:
@@ -77,18 +60,17 @@ class Daemon:
     def get(self, path: str, kind: type[V] | TypeAdapter[V], query: dict[str, str | float | None] | None = None) -> V:
         """Return what a route says."""
         said = {name: _said(value) for name, value in (query or {}).items() if value is not None}
-        return self._exchange(kind, _Request("GET", f"{path}?{urlencode(said)}" if said else path))
+        return self._exchange(kind, f"{path}?{urlencode(said)}" if said else path)
 
     def post(self, path: str, kind: type[V], content: Value | None = None) -> V:
         """Return what a route says that changes something. The token is read from the state folder."""
-        headers = {"Authorization": f"Bearer {read_token()}", "Content-Type": "application/json"}
-        return self._exchange(
-            kind, _Request("POST", path, content.model_dump_json().encode() if content else b"{}", headers)
-        )
+        return self._exchange(kind, path, content.model_dump_json().encode() if content else b"{}")
 
-    def _exchange(self, kind: type[V] | TypeAdapter[V], request: _Request) -> V:
+    def _exchange(self, kind: type[V] | TypeAdapter[V], path: str, body: bytes | None = None) -> V:
+        from .daemon.fetch import fetch  # HTTP and TLS take longer to import than the store takes to answer
+
         url = self.url
-        status, content = _fetch(url, request, self._timeout_s)
+        status, content = fetch(url, path, self._timeout_s, body)
         try:
             if status == 200:
                 return (
@@ -287,36 +269,3 @@ _MEASURED_OR_NOT: TypeAdapter[Answer | Prediction] = TypeAdapter(Answer | Predic
 
 def _said(value: str | float) -> str:
     return f"{Decimal(repr(value)):f}" if isinstance(value, float) else str(value)
-
-
-def _fetch(url: str, asked: _Request, timeout_s: float) -> tuple[int, bytes]:
-    """Return status and content. No redirect is followed.
-
-    Raises DaemonError: also where it answers so slowly, byte by byte, that each byte is in time and the whole is not.
-    """
-    try:
-        with closing(connection_to(url, timeout_s)) as connection:
-            connection.connect()
-            alarm = Timer(timeout_s, _hang_up, (connection.sock,))
-            alarm.daemon = True
-            alarm.start()
-            try:
-                headers = {"Accept": "application/json", **asked.headers}
-                connection.request(asked.method, asked.path, asked.body, headers)
-                response = connection.getresponse()
-                content = response.read(ANSWER_LIMIT_BYTES + 1)
-            finally:
-                alarm.cancel()
-    except (OSError, HTTPException, ValueError) as error:
-        why = str(error) or type(error).__name__
-        raise DaemonError(
-            f"No daemon answers at {url} within {timeout_s:g} s ({why}): start one with `autotune serve`."
-        ) from error
-    if len(content) > ANSWER_LIMIT_BYTES:
-        raise DaemonError(f"What answers at {url} says more than {ANSWER_LIMIT_BYTES} bytes: it is no daemon of ours.")
-    return response.status, content
-
-
-def _hang_up(connected: socket.socket) -> None:
-    with suppress(OSError):  # closed meanwhile, which is as good
-        connected.shutdown(socket.SHUT_RDWR)

@@ -13,7 +13,7 @@ from ..value import Value
 from .child import Answer, ask_child
 from .cpu import ARCHITECTURE
 from .files import ROOT
-from .hints import built_for, device_hints, torch_version_file
+from .hints import built_for, device_hints, nvidia_hint, torch_version_file
 from .memory import Memory, probe_memory
 
 NVIDIA_TIMEOUT_S = 5.0
@@ -53,6 +53,7 @@ class Sighting(Value):
 def probe_nvidia(
     timeout_s: float = NVIDIA_TIMEOUT_S,
     *,
+    hint: bool | None = None,
     pythonpath: Sequence[Path] = (),
     ask_memory: Callable[[], Memory] = probe_memory,
 ) -> Sighting:
@@ -61,8 +62,11 @@ def probe_nvidia(
     Without a driver there is none, and no note. A driver that hangs for `timeout_s`, crashes, refuses or talks
     nonsense gives none and a note.
 
+    hint: whether there may be one; None looks for signs, and where there is none the driver is not asked.
     pythonpath: folders where the child looks for `pynvml` first.
     """
+    if not (nvidia_hint(ROOT, sys.platform) if hint is None else hint):
+        return Sighting()
     answer = ask_child("autotune.probes.nvidia", timeout_s, pythonpath)
     return _sighting(answer, "NVML", "so NVIDIA GPUs are not seen; check `nvidia-smi`", ask_memory)
 
@@ -94,12 +98,14 @@ def probe_devices(
     return Sighting(accelerators=seen.accelerators, notes=(*unasked, *seen.notes))
 
 
-def free_accelerator_memory(timeout_s: float = NVIDIA_TIMEOUT_S, *, pythonpath: Sequence[Path] = ()) -> dict[int, int]:
+def free_accelerator_memory(
+    timeout_s: float = NVIDIA_TIMEOUT_S, *, hint: bool | None = None, pythonpath: Sequence[Path] = ()
+) -> dict[int, int]:
     """Return the bytes that each NVIDIA GPU has free now, by its index; a GPU that does not tell is not in it.
 
-    For other GPUs torch would have to be imported: see `probe_devices`.
+    hint, pythonpath: as in `probe_nvidia`. For other GPUs torch would have to be imported: see `probe_devices`.
     """
-    seen = probe_nvidia(timeout_s, pythonpath=pythonpath).accelerators
+    seen = probe_nvidia(timeout_s, hint=hint, pythonpath=pythonpath).accelerators
     return {gpu.index: gpu.free_bytes for gpu in seen if gpu.free_bytes is not None}
 
 

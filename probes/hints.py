@@ -1,4 +1,4 @@
-"""Whether it is worth asking torch for devices: signs of them that cost nothing to read."""
+"""Whether it is worth asking a driver, or torch, for devices: signs of them that cost nothing to read."""
 
 from __future__ import annotations
 
@@ -8,7 +8,24 @@ from pathlib import Path
 
 from .files import text_of
 
-_INTEL = "0x8086"
+_INTEL, _NVIDIA = "0x8086", "0x10de"
+_NVIDIA_FILES = ("proc/driver/nvidia", "dev/nvidia*", "dev/nvhost*", "dev/nvmap", "dev/dxg")
+
+
+def nvidia_hint(root: Path, system: str) -> bool:
+    """Return whether this machine may have an NVIDIA GPU, with a driver that works or without.
+
+    On Linux there is its driver's folder, its device, that of a Jetson or the one by which WSL reaches the GPU of
+    Windows; or a card, though no driver was loaded for it. On Windows there is no sign to read.
+
+    Source: Linux, "vendor" of PCI devices in sysfs; Microsoft, dxgkrnl (/dev/dxg); NVIDIA, Jetson's host1x.
+    """
+    if system != "linux":
+        return system != "darwin"
+    vendors = root.glob("sys/bus/pci/devices/*/vendor")
+    return any(any(root.glob(sign)) for sign in _NVIDIA_FILES) or any(
+        text_of(vendor).strip() == _NVIDIA for vendor in vendors
+    )
 
 
 def device_hints(root: Path, system: str, architecture: str) -> tuple[str, ...]:

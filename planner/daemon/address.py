@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import re
 import socket
-from http.client import HTTPConnection
-from urllib.parse import urlsplit
 
 from ...errors import UsageError
 
@@ -16,28 +14,6 @@ UNIX = "unix:"
 HAS_SOCKETS = hasattr(socket, "AF_UNIX")
 MOST_PATH_BYTES = 107
 """The system has no room for a longer path of a socket (unix(7))."""
-
-
-class SocketConnection(HTTPConnection):
-    """HTTP through a socket that is a file: the host that it names is this machine."""
-
-    def __init__(self, path: str, timeout_s: float) -> None:
-        super().__init__("localhost", timeout=timeout_s)
-        self._path = path
-
-    def connect(self) -> None:
-        """Connect. Raises OSError."""
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
-
-
-def connection_to(address: str, timeout_s: float) -> HTTPConnection:
-    """Return what asks the daemon at an address, not connected yet. Proxies of the environment are not asked."""
-    if address.startswith(UNIX):
-        return SocketConnection(address.removeprefix(UNIX), timeout_s)
-    parts = urlsplit(address)
-    return HTTPConnection(parts.hostname or "", parts.port, timeout=timeout_s)
 
 
 def check_address(address: str) -> None:

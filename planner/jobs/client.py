@@ -11,7 +11,7 @@ from pydantic import ValidationError
 
 from ...errors import DaemonError, UsageError
 from ...store.job import Command, Order
-from ..daemon.address import connection_to
+from ..daemon.fetch import connection_to
 from .wire import JobList, JobNow
 
 if TYPE_CHECKING:

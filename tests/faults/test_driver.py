@@ -47,6 +47,7 @@ def sees(monkeypatch: pytest.MonkeyPatch, folder: Path, source: str, timeout_s: 
     """Let every question to NVML from here on be answered by `source`."""
     shutil.rmtree(folder / "__pycache__", ignore_errors=True)  # which knows a file by its second and its length
     folder_with(folder, "pynvml", HEALTHY + source)
+    monkeypatch.setattr(accelerators, "nvidia_hint", lambda *_: True)
     monkeypatch.setattr(accelerators, "ask_child", lambda module, *_: ask_child(module, timeout_s, [folder]))
 
 

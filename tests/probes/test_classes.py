@@ -8,6 +8,7 @@ import sys
 
 import pytest
 
+from autotune.probes import classes
 from autotune.probes.classes import UNKNOWN, abilities, parameters
 
 DENOISERS = ["UNet2DConditionModel", "FluxTransformer2DModel", "SD3Transformer2DModel", "WanTransformer3DModel"]
@@ -39,6 +40,14 @@ def test_what_its_methods_set_and_whether_it_dispatches() -> None:
 def test_a_pipeline_takes_what_its_source_says(name: str) -> None:
     real = getattr(importlib.import_module("diffusers"), name)
     assert parameters(name) == set(inspect.signature(real.__call__).parameters) - {"self", "kwargs"}
+
+
+def test_a_pipeline_is_found_in_the_file_that_is_called_as_it_is() -> None:
+    files = {name: file for name, file in classes._files().items() if name.endswith("Pipeline")}
+    assert len(files) > 200
+    assert all(classes._text(name) == file.read_bytes() for name, file in files.items())
+    quick = [name for name in files if name.lower() in classes._namesakes()]
+    assert len(quick) > len(files) / 2
 
 
 def test_a_class_that_is_not_there_is_unknown() -> None:

@@ -36,7 +36,7 @@ def fake_devices(folder: Path, source: str) -> Probe:
 
 
 def fake_nvidia(folder: Path, source: str) -> Probe:
-    return partial(probe_nvidia, pythonpath=[folder_with(folder, "pynvml", HEALTHY + source)])
+    return partial(probe_nvidia, hint=True, pythonpath=[folder_with(folder, "pynvml", HEALTHY + source)])
 
 
 def fake(name: str, folder: Path) -> Probe:

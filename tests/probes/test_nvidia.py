@@ -8,6 +8,7 @@ import pynvml
 import pytest
 
 from autotune.probes.accelerators import Accelerator, Sighting, free_accelerator_memory, probe_nvidia
+from autotune.probes.hints import nvidia_hint
 from autotune.probes.memory import Memory
 from autotune.probes.nvidia import look
 
@@ -24,13 +25,15 @@ from .drivers import (
     driver,
     folder_with,
 )
+from .machines import make
 
 RAM = Memory(total_bytes=128 * GIB, free_bytes=100 * GIB)
 CODES = sorted(value for name, value in vars(pynvml).items() if name.startswith("NVML_ERROR_"))
 
 
 def ask(folder: Path, source: str, timeout_s: float = 5.0) -> Sighting:
-    return probe_nvidia(timeout_s, pythonpath=[folder_with(folder, "pynvml", HEALTHY + source)], ask_memory=lambda: RAM)
+    folder_with(folder, "pynvml", HEALTHY + source)
+    return probe_nvidia(timeout_s, hint=True, pythonpath=[folder], ask_memory=lambda: RAM)
 
 
 def refusal(code: int) -> Any:
@@ -168,6 +171,30 @@ def test_there_are_all_the_errors() -> None:
     assert len(CODES) >= 31
 
 
+@pytest.mark.parametrize(
+    ("files", "system", "hint"),
+    [
+        ({}, "linux", False),
+        ({"dev/kfd": "", "sys/bus/pci/devices/0000:00:02.0/vendor": "0x8086\n"}, "linux", False),
+        ({"sys/bus/pci/devices/0000:01:00.0/vendor": "0x10de\n"}, "linux", True),  # without a driver, which is noted
+        ({"dev/nvidiactl": ""}, "linux", True),
+        ({"proc/driver/nvidia/version": "580"}, "linux", True),
+        ({"dev/nvhost-gpu": ""}, "linux", True),
+        ({"dev/dxg": ""}, "linux", True),
+        ({}, "win32", True),
+        ({}, "darwin", False),
+    ],
+)
+def test_signs_of_a_gpu_are_read(tmp_path: Path, files: dict[str, str], system: str, *, hint: bool) -> None:
+    assert nvidia_hint(make(tmp_path, files), system) is hint
+
+
+def test_without_a_sign_no_driver_is_asked(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path, "pynvml", "raise SystemExit(1)")
+    assert probe_nvidia(hint=False, pythonpath=[folder]) == Sighting()
+    assert probe_nvidia(hint=True, pythonpath=[folder]).notes
+
+
 @pytest.mark.parametrize("function", ["nvmlInit", "nvmlDeviceGetCount"])
 @pytest.mark.parametrize("code", set(CODES) - {0, pynvml.NVML_ERROR_LIBRARY_NOT_FOUND})
 def test_every_error_at_the_start_is_a_note(code: int, function: str) -> None:
@@ -202,11 +229,11 @@ def test_every_error_of_a_fact_leaves_the_others(code: int, function: str) -> No
 
 def test_free_memory_of_each_gpu_is_asked_afresh(tmp_path: Path) -> None:
     folder = folder_with(tmp_path, "pynvml", HEALTHY + LOST_FACTS)
-    assert free_accelerator_memory(pythonpath=[folder]) == {0: 20 * GIB}
+    assert free_accelerator_memory(hint=True, pythonpath=[folder]) == {0: 20 * GIB}
     folder_with(tmp_path, "pynvml", HEALTHY + "Memory.free = 5 * 2**30 + 1  # of another length than before")
-    assert free_accelerator_memory(pythonpath=[folder]) == {0: 5 * GIB + 1, 1: 5 * GIB + 1}
+    assert free_accelerator_memory(hint=True, pythonpath=[folder]) == {0: 5 * GIB + 1, 1: 5 * GIB + 1}
     folder_with(tmp_path, "pynvml", HEALTHY + "raise SystemExit(1)  # a driver that died meanwhile, say")
-    assert free_accelerator_memory(pythonpath=[folder]) == {}
+    assert free_accelerator_memory(hint=True, pythonpath=[folder]) == {}
 
 
 def _tuples(seen: dict[str, Any]) -> dict[str, Any]:
