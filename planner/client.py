@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
+from contextlib import closing, suppress
 from decimal import Decimal
 from typing import TYPE_CHECKING, TypeVar
 from urllib.parse import quote, urlencode
@@ -243,11 +243,12 @@ def report_of(outcome: Ending, **measured: str | float | None) -> Report:
 def _from_store(question: Question) -> Answer:
     from ..probes.machine import probe
     from ..store.store import Store
-    from .daemon.ask import answer, free_by_device
+    from .daemon.ask import answer
+    from .daemon.gauge import Gauge
 
     machine = probe()
-    with Store.read() as store:
-        return answer(store, question, machine, free_by_device(machine))
+    with Store.read() as store, closing(Gauge()) as free_memory:
+        return answer(store, question, machine, free_memory(machine))
 
 
 _ERRORS = {

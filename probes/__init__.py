@@ -13,7 +13,6 @@ if TYPE_CHECKING:
     from .accelerators import (
         Accelerator,
         Sighting,
-        free_accelerator_memory,
         probe_devices,
         probe_nvidia,
     )
@@ -29,7 +28,6 @@ __all__ = [
     "Memory",
     "Sighting",
     "Software",
-    "free_accelerator_memory",
     "free_memory",
     "probe",
     "probe_cpu",
@@ -40,7 +38,7 @@ __all__ = [
 ]
 
 _HOMES = {
-    "accelerators": ("Accelerator", "Sighting", "free_accelerator_memory", "probe_devices", "probe_nvidia"),
+    "accelerators": ("Accelerator", "Sighting", "probe_devices", "probe_nvidia"),
     "cpu": ("Cpu", "probe_cpu"),
     "machine": ("Machine", "probe"),
     "memory": ("Memory", "free_memory", "probe_memory"),

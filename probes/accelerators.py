@@ -98,17 +98,6 @@ def probe_devices(
     return Sighting(accelerators=seen.accelerators, notes=(*unasked, *seen.notes))
 
 
-def free_accelerator_memory(
-    timeout_s: float = NVIDIA_TIMEOUT_S, *, hint: bool | None = None, pythonpath: Sequence[Path] = ()
-) -> dict[int, int]:
-    """Return the bytes that each NVIDIA GPU has free now, by its index; a GPU that does not tell is not in it.
-
-    hint, pythonpath: as in `probe_nvidia`. For other GPUs torch would have to be imported: see `probe_devices`.
-    """
-    seen = probe_nvidia(timeout_s, hint=hint, pythonpath=pythonpath).accelerators
-    return {gpu.index: gpu.free_bytes for gpu in seen if gpu.free_bytes is not None}
-
-
 def _why_not(kind: str, version_file: Path | None) -> str:
     """Return why torch need not be asked for devices of this kind, or ""."""
     device, family = _FAMILIES[kind]

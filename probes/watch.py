@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import select
-import subprocess
 import sys
 import time
 from collections.abc import Sequence
@@ -14,7 +11,7 @@ from typing import TYPE_CHECKING, Self
 from pydantic import Field, ValidationError
 
 from ..value import Value
-from .child import end, environment
+from .teller import Teller
 
 if TYPE_CHECKING:
     from .load import Load
@@ -37,44 +34,26 @@ class Watch:
     def __init__(self, device: str, pythonpath: Sequence[Path] = ()) -> None:
         """Prepare. device: as torch calls it. pythonpath: folders where its process looks for modules first."""
         self._is_wanted = device.startswith("cuda") and sys.platform == "linux"
-        self._pythonpath = pythonpath
-        self._process: subprocess.Popen[bytes] | None = None
+        self._teller = Teller("autotune.probes.nvidia_watch", pythonpath)
 
     def __enter__(self) -> Self:
         """Begin to look."""
         if self._is_wanted:
-            self._process = subprocess.Popen(
-                [sys.executable, "-P", "-m", "autotune.probes.nvidia_watch"],
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.DEVNULL,
-                env=environment(self._pythonpath),
-                bufsize=0,
-                start_new_session=True,
-            )
+            self._teller.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         """End it, whatever it does."""
-        if self._process:
-            end(self._process)
-            for pipe in (self._process.stdin, self._process.stdout):
-                if pipe:
-                    pipe.close()
-            self._process = None
+        self._teller.close()
 
     def seen(self) -> AtGpu:
         """Return what there was to see since this was asked last."""
-        if self._process is None or self._process.stdin is None or self._process.stdout is None:
-            return AtGpu()
+        told = self._teller.ask(PATIENCE_S)
         try:
-            self._process.stdin.write(b"\n")
-            if select.select([self._process.stdout], [], [], PATIENCE_S)[0]:
-                return AtGpu.model_validate(json.loads(self._process.stdout.readline()))
-        except (OSError, ValueError, ValidationError):
-            pass
-        self.__exit__()  # its driver hangs or has died, and would again
-        return AtGpu()
+            return AtGpu() if told is None else AtGpu.model_validate(told)
+        except ValidationError:
+            self._teller.close()
+            return AtGpu()
 
     def rest(self, most_s: float) -> None:
         """Wait until nothing lowers the clock any more, but no longer than that."""
@@ -86,4 +65,4 @@ class Watch:
         """Return a load with what there was to see at the GPU since this was asked last."""
         seen = self.seen()
         facts = {"gpu_slowed": seen.slowed, "gpu_clock": seen.clock, "foreign_gpu": seen.foreign}
-        return load.model_copy(update=facts) if self._process else load
+        return load.model_copy(update=facts) if self._teller.lives else load

@@ -23,9 +23,10 @@ from ...probes.machine import Machine, probe
 from ...store.store import Store
 from ..choose import Answer
 from ..jobs.queue import JobOverError, Queue, UnknownJobError
-from .ask import FreeMemory, UnknownModelError, answer_of, free_by_device, gather, models_in
+from .ask import UnknownModelError, answer_of, gather, models_in
 from .doors import add_doors
 from .feedback import keep_report
+from .gauge import FreeMemory, Gauge
 from .guard import Guard
 from .jobs import add_job_routes
 from .lookout import Lookout
@@ -195,7 +196,7 @@ def create_app(  # noqa: PLR0913 - all that there is of the world
     read_store: Callable[[], Store] = Store.read,
     open_store: Callable[[], Store] = Store.open,
     probe: Callable[[], Machine] = probe,
-    free_memory: FreeMemory = free_by_device,
+    free_memory: FreeMemory | None = None,
     token: str = "",
     queue: Queue | None = None,
 ) -> FastAPI:
@@ -203,7 +204,8 @@ def create_app(  # noqa: PLR0913 - all that there is of the world
 
     token: who does not know it may change nothing; without one, nobody may. queue: what does jobs.
     """
-    desk = Desk(read_store, open_store, Lookout(probe), free_memory, queue or Queue(read_store, open_store))
+    gauge = Gauge()
+    desk = Desk(read_store, open_store, Lookout(probe), free_memory or gauge, queue or Queue(read_store, open_store))
 
     @asynccontextmanager
     async def lifespan(_: FastAPI) -> AsyncIterator[None]:
@@ -217,6 +219,7 @@ def create_app(  # noqa: PLR0913 - all that there is of the world
         watch.cancel()
         notify("STOPPING=1")
         await asyncio.to_thread(desk.queue.close)
+        gauge.close()
 
     app = App(
         title="autotune",

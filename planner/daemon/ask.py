@@ -2,29 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
 from ...errors import NoPlanError, StoreError
-from ...probes.accelerators import Accelerator, free_accelerator_memory
 from ...probes.machine import Machine
-from ...probes.memory import free_memory
 from ...search.plan import Plan, Scope
 from ...store.store import Store
 from ..choose import Answer, choose, only
 from ..jobs.offer import with_offer
 from ..lived import Lived, lived
 from .wire import Question
-
-FREE_TIMEOUT_S = 0.8
-"""How long a GPU's driver may take to say what is free; after that, what it said when it was probed must do."""
-
-TORCH_NAMES = {"cuda": "cuda", "rocm": "cuda", "xpu": "xpu", "mps": "mps"}
-"""What torch, and with it the scope of a plan, calls a kind of accelerator."""
-
-FreeMemory = Callable[[Machine], Mapping[str, int]]
-"""Says what each device of a machine has free at this moment, in bytes, by the name that torch has for it."""
 
 
 class UnknownModelError(NoPlanError):
@@ -111,26 +100,6 @@ def _of_other_additions(question: Question) -> str:
 def models_in(store: Store) -> tuple[str, ...]:
     """Return the names of the models that were ever tuned, in order. Raises StoreError."""
     return tuple(sorted({run.scope.model for run in store.runs_alone()}))
-
-
-def free_by_device(machine: Machine) -> dict[str, int]:
-    """Return what is free now: "cpu", and "cuda:0" and so on for the accelerators of `machine`.
-
-    Only NVIDIA's driver is asked anew, in a child process. For the others torch would have to be imported, which
-    takes seconds, so what the machine's own probe said must do; where memory is shared, RAM is the measure anyway.
-    """
-    ram_bytes = free_memory()
-    kinds = {gpu.kind for gpu in machine.accelerators if not gpu.unified_memory}
-    fresh = free_accelerator_memory(FREE_TIMEOUT_S) if "cuda" in kinds else {}
-    gpus = {f"{TORCH_NAMES[gpu.kind]}:{gpu.index}": _free_on(gpu, fresh, ram_bytes) for gpu in machine.accelerators}
-    return {"cpu": ram_bytes, **gpus}
-
-
-def _free_on(gpu: Accelerator, fresh: Mapping[int, int], ram_bytes: int) -> int:
-    if gpu.unified_memory:
-        return min(ram_bytes, gpu.total_bytes)
-    probed_bytes = gpu.free_bytes or 0
-    return fresh.get(gpu.index, probed_bytes) if gpu.kind == "cuda" else probed_bytes
 
 
 def _serves(scope: Scope, question: Question) -> bool:

@@ -6,16 +6,17 @@ import shutil
 import statistics
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import psutil
 import pynvml
 import pytest
 from starlette.testclient import TestClient
 
 from autotune.planner.daemon import lookout
 from autotune.planner.daemon.app import create_app
-from autotune.planner.daemon.ask import free_by_device
+from autotune.planner.daemon.gauge import Gauge
 from autotune.probes import accelerators
 from autotune.probes.accelerators import Sighting, probe_nvidia
 from autotune.probes.child import ask_child
@@ -56,11 +57,12 @@ def probed() -> Machine:
 
 
 @contextmanager
-def serving() -> Iterator[TestClient]:
+def serving(folder: Path) -> Iterator[TestClient]:
     keep()
-    app = create_app(probe=probed, free_memory=free_by_device)
-    with TestClient(app, base_url=BASE_URL, raise_server_exceptions=False) as ask:
-        yield ask
+    with closing(Gauge([folder])) as gauge:
+        app = create_app(probe=probed, free_memory=gauge)
+        with TestClient(app, base_url=BASE_URL, raise_server_exceptions=False) as ask:
+            yield ask
 
 
 def check_serves(ask: TestClient) -> list[str]:
@@ -77,11 +79,18 @@ def check_serves(ask: TestClient) -> list[str]:
     return notes
 
 
+def end_who_tells_what_is_free() -> None:
+    """Kill the process that was started with the driver of before."""
+    for child in psutil.Process().children():
+        if "autotune.probes.nvidia_free" in child.cmdline():
+            child.kill()
+
+
 @pytest.mark.parametrize("way", [*CRASHES, *HANGS])
 def test_a_driver_that_breaks_is_said(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, way: str) -> None:
     source = CRASHES[way][0] if way in CRASHES else HANGS[way]
     sees(monkeypatch, tmp_path, source, timeout_s=0.5 if way in HANGS else 5.0)
-    with serving() as daemon:
+    with serving(tmp_path) as daemon:
         notes = check_serves(daemon)
     assert [note for note in notes if note.startswith("NVML ")]
 
@@ -101,11 +110,12 @@ def test_each_error_in_a_process_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp
 
 
 def test_a_gpu_is_lost_while_the_daemon_serves(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    sees(monkeypatch, tmp_path, "")
-    with serving() as daemon:
-        assert check_serves(daemon) == []
-        for source in (LOST_FACTS, LOST_HANDLE, "def nvmlInit(): os.abort()"):
+    for source in (LOST_FACTS, LOST_HANDLE, "def nvmlInit(): os.abort()"):
+        sees(monkeypatch, tmp_path, "")
+        with serving(tmp_path) as daemon:
+            assert check_serves(daemon) == []
             sees(monkeypatch, tmp_path, source)
+            end_who_tells_what_is_free()
             check_serves(daemon)
 
 
@@ -114,8 +124,9 @@ def test_plans_are_read_as_fast_while_the_driver_hangs(monkeypatch: pytest.Monke
     sees(monkeypatch, tmp_path, "def nvmlInit(): time.sleep(60)", timeout_s=3.0)
     monkeypatch.setattr(lookout, "REFRESH_S", 0.0)  # so that it is looked at anew all the time, and hangs
     first = [MACHINE.model_copy(update={"accelerators": ()})]
-    app = create_app(probe=lambda: first.pop() if first else probed(), free_memory=free_by_device)
-    with TestClient(app, base_url=BASE_URL) as ask:
+    gauge = Gauge([tmp_path])
+    app = create_app(probe=lambda: first.pop() if first else probed(), free_memory=gauge)
+    with closing(gauge), TestClient(app, base_url=BASE_URL) as ask:
         check_serves(ask)
         took_ms = []
         for _ in range(100):

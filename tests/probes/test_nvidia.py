@@ -7,7 +7,7 @@ from typing import Any
 import pynvml
 import pytest
 
-from autotune.probes.accelerators import Accelerator, Sighting, free_accelerator_memory, probe_nvidia
+from autotune.probes.accelerators import Accelerator, Sighting, probe_nvidia
 from autotune.probes.hints import nvidia_hint
 from autotune.probes.memory import Memory
 from autotune.probes.nvidia import look
@@ -225,15 +225,6 @@ def test_every_error_of_a_fact_leaves_the_others(code: int, function: str) -> No
         assert differs <= {FACTS[function], "total_bytes", "unified_memory"}
     sightings = Sighting.model_validate_json(Sighting.model_validate(_tuples(seen)).model_dump_json())
     assert all(note.endswith(".") for note in sightings.notes)
-
-
-def test_free_memory_of_each_gpu_is_asked_afresh(tmp_path: Path) -> None:
-    folder = folder_with(tmp_path, "pynvml", HEALTHY + LOST_FACTS)
-    assert free_accelerator_memory(hint=True, pythonpath=[folder]) == {0: 20 * GIB}
-    folder_with(tmp_path, "pynvml", HEALTHY + "Memory.free = 5 * 2**30 + 1  # of another length than before")
-    assert free_accelerator_memory(hint=True, pythonpath=[folder]) == {0: 5 * GIB + 1, 1: 5 * GIB + 1}
-    folder_with(tmp_path, "pynvml", HEALTHY + "raise SystemExit(1)  # a driver that died meanwhile, say")
-    assert free_accelerator_memory(hint=True, pythonpath=[folder]) == {}
 
 
 def _tuples(seen: dict[str, Any]) -> dict[str, Any]:

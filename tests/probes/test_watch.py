@@ -155,7 +155,7 @@ def test_a_process_watches_until_it_is_told_to_end(tmp_path: Path) -> None:
         assert watch.seen() == AtGpu(slowed=True, clock=0.5, foreign=0.4)
         load = watch.added(Load(cores=2))
         assert (load.gpu_slowed, load.gpu_clock, load.foreign_gpu) == (True, 0.5, 0.4)
-        process = watch._process
+        process = watch._teller._process
         began = time.monotonic()
         watch.rest(0.3)
         assert time.monotonic() - began >= 0.3, "it is as hot as before"
@@ -177,11 +177,11 @@ def test_a_driver_that_breaks_is_asked_no_more(source: str, tmp_path: Path, monk
     monkeypatch.setattr("autotune.probes.watch.PATIENCE_S", 1.0)
     with Watch("cuda", [folder_with(tmp_path, "pynvml", HEALTHY + BUSY + source)]) as watch:
         assert watch.seen() == AtGpu()
-        assert watch._process is None
+        assert not watch._teller.lives
         assert watch.added(Load(cores=2)) == Load(cores=2)
 
 
 def test_nobody_watches_a_cpu() -> None:
     with Watch("cpu") as watch:
-        assert watch._process is None
+        assert not watch._teller.lives
         assert watch.added(Load(cores=2)) == Load(cores=2)
