@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -40,7 +41,7 @@ class Machine(Value):
             part["total_gib"] = round(part.pop("total_bytes") / _GIB)
         return content
 
-    @property
+    @cached_property
     def fingerprint(self) -> str:
         """A short stable key of the lasting part."""
         return key_of(self.lasting())

@@ -9,6 +9,7 @@ import shutil
 import sys
 import sysconfig
 from collections.abc import Callable
+from functools import cached_property
 from importlib import metadata
 from pathlib import Path
 
@@ -58,7 +59,7 @@ class Software(Value):
     huge_pages: str = ""
     """Who gets huge pages from the kernel: `always`, `madvise`, `never`; empty where it does not say."""
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A short stable key of what runs a pipeline: another version of it, another key.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from functools import cached_property
 from typing import Literal
 
 from pydantic import Field
@@ -100,7 +101,7 @@ class Plan(Value):
     run: str
     created_at: str
 
-    @property
+    @cached_property
     def id(self) -> str:
         """The plan's name: the same recipe in the same scope and run has the same one."""
         return key_of([self.scope.key, self.recipe.key, self.run])

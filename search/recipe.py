@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from ..value import Value
@@ -14,7 +15,7 @@ class Recipe(Value):
 
     turned: dict[str, Choice] = {}
 
-    @property
+    @cached_property
     def key(self) -> str:
         """A stable text that people can read too: `compile=openvino precision=bf16`, or `unmodified`."""
         return " ".join(f"{knob}={_said(self.turned[knob])}" for knob in sorted(self.turned)) or "unmodified"
