@@ -27,6 +27,8 @@ WORK = (sys.executable, "-P", "-m", "autotune.planner.jobs.work")
 MOST_LINE_BYTES = 2**20
 LOG_TAIL_BYTES = 1000
 ENDED_WITHIN_S = 5.0
+BEHIND: int = getattr(psutil, "BELOW_NORMAL_PRIORITY_CLASS", 10)  # that is what Windows calls it
+"""A job's place in the queue for the processor: behind whatever else runs, the daemon's own answers for one."""
 
 
 class Working:
@@ -52,6 +54,8 @@ class Working:
                 start_new_session=True,
             )
         self.pid = self._process.pid
+        with suppress(psutil.Error):  # it has ended already, or the daemon itself stands further behind
+            psutil.Process(self.pid).nice(BEHIND)
         self.born_s = _born_s(self.pid)
         self.tell(sitting.model_dump_json())
 

@@ -10,7 +10,7 @@ import pytest
 
 from autotune.errors import BusyError, UsageError
 from autotune.planner.jobs.permitted import permitted
-from autotune.planner.jobs.process import Working
+from autotune.planner.jobs.process import BEHIND, Working
 from autotune.planner.jobs.queue import MOST_OPEN, JobOverError, Queue, UnknownJobError
 from autotune.planner.jobs.sitting import LOST, Sitting, heard
 from autotune.store.job import Command, Job, Order, State
@@ -196,6 +196,15 @@ def test_a_process_that_a_crash_has_left_is_ended(stage: Stage) -> None:
         assert over(queue, job).state == "done"
     assert left._process.wait(5) != 0
     left.close()
+
+
+def test_a_job_and_what_it_starts_stand_behind_others_for_the_processor(stage: Stage) -> None:
+    command = (sys.executable, "-P", str(WORKER), str(stage.folder))
+    working = Working(command, Sitting(order=order("family")), stage.folder / "own")
+    pids = next(working.events())["pids"]
+    assert [psutil.Process(pid).nice() for pid in pids] == [max(BEHIND, psutil.Process().nice())] * 2
+    working.kill()
+    working.close()
 
 
 def test_a_line_that_was_cut_off_is_taken_away(stage: Stage) -> None:
