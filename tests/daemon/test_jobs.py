@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from autotune.planner.daemon.app import create_app
+from autotune.planner.daemon.jobs import MOST_FOLLOWERS
 from autotune.planner.jobs.permitted import may_be_named
 
 from ..jobs.conftest import Stage
@@ -141,15 +141,19 @@ def test_what_happens_is_told_as_it_does_and_from_any_event_on(live_url: str) ->
 def test_so_many_follow_and_no_more(live_url: str) -> None:
     job = post(live_url, "", {"model": "quick", "most_trials": 10_000})
     path = f"{live_url}/v1/jobs/{job['id']}/events"
-    followers = [threading.Thread(target=events, args=(live_url, job["id"])) for _ in range(8)]
+    following = threading.Semaphore(0)
+
+    def follow() -> None:
+        with httpx2.stream("GET", path, timeout=20) as response:
+            for line in response.iter_lines():
+                if line == "id: 1":
+                    following.release()
+
+    followers = [threading.Thread(target=follow) for _ in range(MOST_FOLLOWERS)]
     for follower in followers:
         follower.start()
-    deadline = time.monotonic() + 20
-    while True:
-        with httpx2.stream("GET", path, timeout=20) as response:
-            if response.status_code == 503:
-                break
-        assert time.monotonic() < deadline
+    assert all(following.acquire(timeout=20) for _ in followers)
+    assert httpx2.get(path, timeout=20).status_code == 503
     post(live_url, f"/{job['id']}/cancel")
     for follower in followers:
         follower.join(20)
