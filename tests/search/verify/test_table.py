@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[3]
 HEADER, ROWS = read_rows(ROOT / "docs" / "compatibility.jsonl")
+PARTS = 3
 AGAIN = "run `autotune verify -o docs/compatibility.jsonl`, and `cog -r docs/compatibility.md`"
 
 
@@ -60,12 +61,12 @@ def test_nothing_in_the_table_is_otherwise_than_the_knobs_and_rules_say() -> Non
 @pytest.mark.slow
 @pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda each: each.name)
 def test_a_part_of_the_table_comes_out_again(architecture: Architecture, machine: Machine) -> None:
-    """Of each architecture other recipes, so that every choice is run once."""
+    """Of each architecture other recipes, a third of all choices: `autotune verify` runs them all, for hours."""
     if running(machine) != HEADER.software:
         pytest.skip("the table is of other versions than are installed here")
-    first = ARCHITECTURES.index(architecture)
+    first, step = ARCHITECTURES.index(architecture), PARTS * len(ARCHITECTURES)
     known = {row.recipe: row for row in ROWS if row.architecture == architecture.name}
-    recipes = [each for each in singles() if each in known and not is_compiled(each)][first :: len(ARCHITECTURES)]
+    recipes = [each for each in singles() if each in known and not is_compiled(each)][first::step]
     with checker(architecture, machine) as check:
         for recipe in recipes:
             row = check.row(recipe)
