@@ -16,7 +16,7 @@ from ...probes.teller import Teller
 PATIENCE_S = 0.8
 """How long a GPU's driver may take to say what is free; after that, what it said when it was probed must do."""
 FRESH_S = 0.02
-"""So old may be what a GPU's driver has said: questions that come together are answered together."""
+"""So old may be what is said: questions that come together are answered by one look."""
 SULKS_S = 5.0
 """A driver that does not answer is not asked again for so long, and holds up one question in that time."""
 
@@ -39,30 +39,37 @@ class Gauge:
         """Prepare. pythonpath: folders where the process that asks the driver looks for `pynvml` first."""
         self._teller = Teller("autotune.probes.nvidia_free", pythonpath)
         self._lock = threading.Lock()
-        self._told: dict[int, int] = {}
-        self._until_s = 0.0
+        self._sulks_until_s = 0.0
+        self._seen: tuple[Machine, float, dict[str, int]] | None = None
 
     def __call__(self, machine: Machine) -> dict[str, int]:
         """Return the bytes that are free now: "cpu", and "cuda:0" and so on for the accelerators of `machine`."""
-        ram_bytes = free_memory()
-        kinds = {gpu.kind for gpu in machine.accelerators if not gpu.unified_memory}
-        fresh = self._nvidia() if "cuda" in kinds else {}
-        gpus = {f"{TORCH_NAMES[gpu.kind]}:{gpu.index}": _free_on(gpu, fresh, ram_bytes) for gpu in machine.accelerators}
-        return {"cpu": ram_bytes, **gpus}
+        with self._lock:
+            if self._seen is None or self._seen[0] is not machine or time.monotonic() - self._seen[1] >= FRESH_S:
+                free_bytes = self._read(machine)
+                self._seen = machine, time.monotonic(), free_bytes
+            return self._seen[2]
 
     def close(self) -> None:
         """End the process that asks the driver."""
         with self._lock:
             self._teller.close()
 
+    def _read(self, machine: Machine) -> dict[str, int]:
+        ram_bytes = free_memory()
+        kinds = {gpu.kind for gpu in machine.accelerators if not gpu.unified_memory}
+        fresh = self._nvidia() if "cuda" in kinds else {}
+        gpus = {f"{TORCH_NAMES[gpu.kind]}:{gpu.index}": _free_on(gpu, fresh, ram_bytes) for gpu in machine.accelerators}
+        return {"cpu": ram_bytes, **gpus}
+
     def _nvidia(self) -> dict[int, int]:
         """Return the bytes that each NVIDIA GPU has free, by its index; one that does not tell is not in it."""
-        with self._lock:
-            if time.monotonic() >= self._until_s:
-                told = self._asked()
-                self._told = {int(index): free for index, free in (told or {}).items() if _is_size(free)}
-                self._until_s = time.monotonic() + (SULKS_S if told is None else FRESH_S)
-            return self._told
+        if time.monotonic() < self._sulks_until_s:
+            return {}
+        told = self._asked()
+        if told is None:
+            self._sulks_until_s = time.monotonic() + SULKS_S
+        return {int(index): free for index, free in (told or {}).items() if _is_size(free)}
 
     def _asked(self) -> Any:
         """Return what the process says; a new one is asked where it has just ended, as nobody had asked for a while."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
     from .ask import Kept
 
 MOST_KEPT = 64
-SETTLED_S = 2.0
+SETTLED_S = 0.05
 """A file that changed just now may change again within the same tick of the clock that stamps it."""
+COARSE_S = 2.0
+"""That tick where a stamp has whole milliseconds: some file systems count no finer than in one second or two."""
 
 
 class _Stamp(NamedTuple):
@@ -27,26 +30,44 @@ class _Stamp(NamedTuple):
     changed_ns: int
 
 
+class _Read(NamedTuple):
+    """What was read, and when that began by the monotonic clock; without a stamp it is for those alone who waited."""
+
+    path: Path
+    stamp: _Stamp | None
+    began_s: float
+    content: Kept
+
+
 class Shelf:
-    """Keeps what was read. A file that is being written to, or was a moment ago, is read anew each time."""
+    """Keeps what was read. A file that is being written to, or was a moment ago, is read anew.
+
+    Even then one reading is enough for all who asked before it began: many questions do not wait for as many readings.
+    """
 
     def __init__(self, read_store: Callable[[], AbstractContextManager[Store]]) -> None:
         """Take what opens the store."""
         self._read_store = read_store
-        self._kept: dict[Hashable, tuple[Path, _Stamp, Kept]] = {}
+        self._kept: dict[Hashable, _Read] = {}
+        self._reading = threading.Lock()
 
     def look(self, question: Hashable, gather: Callable[[Store], Kept]) -> Kept:
         """Return what `gather` reads of the store, or what it read when the file was the same. Raises as it does."""
+        asked_s = time.monotonic()
         found = self._kept.get(question)
-        if found and _stamp(found[0]) == found[1]:
-            return found[2]
-        with self._read_store() as store:
-            before = _stamp(store.path)
-            gathered = gather(store)
-        if before:
+        if found and found.stamp and _stamp(found.path) == found.stamp:
+            return found.content
+        with self._reading:
+            found = self._kept.get(question)
+            if found and found.began_s > asked_s:
+                return found.content
+            began_s = time.monotonic()
+            with self._read_store() as store:
+                stamp = _stamp(store.path)
+                read = _Read(store.path, stamp, began_s, gather(store))
             rest = [item for item in self._kept.items() if item[0] != question]
-            self._kept = dict([*rest[1 - MOST_KEPT :], (question, (store.path, before, gathered))])
-        return gathered
+            self._kept = dict([*rest[1 - MOST_KEPT :], (question, read)])
+        return read.content
 
 
 def _stamp(path: Path) -> _Stamp | None:
@@ -57,6 +78,10 @@ def _stamp(path: Path) -> _Stamp | None:
         return None
     if any(path.with_name(path.name + journal).exists() for journal in ("-journal", "-wal")):
         return None
-    if time.time() - max(found.st_mtime, found.st_ctime) < SETTLED_S:
+    if time.time() - max(found.st_mtime, found.st_ctime) < _tick_s(found.st_mtime_ns, found.st_ctime_ns):
         return None
     return _Stamp(found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns)
+
+
+def _tick_s(*stamps_ns: int) -> float:
+    return SETTLED_S if all(stamp_ns % 1_000_000 for stamp_ns in stamps_ns) else COARSE_S

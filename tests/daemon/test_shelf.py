@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,7 +12,7 @@ import pytest
 
 from autotune.planner.daemon import shelf as module
 from autotune.planner.daemon.ask import Kept, UnknownModelError, gather
-from autotune.planner.daemon.shelf import MOST_KEPT, SETTLED_S, Shelf
+from autotune.planner.daemon.shelf import COARSE_S, MOST_KEPT, SETTLED_S, Shelf
 from autotune.planner.daemon.wire import Question
 from autotune.store.places import data_dir
 from autotune.store.store import FILE_NAME, Store
@@ -25,6 +26,7 @@ class Reader:
     def __init__(self) -> None:
         self.count = 0
         self.ahead_s = 0.0
+        self.looked = 0
         self.shelf = Shelf(self.opened)
 
     @contextmanager
@@ -36,9 +38,13 @@ class Reader:
     def time(self) -> float:
         return time.time() + self.ahead_s
 
+    def monotonic(self) -> float:
+        self.looked += 1
+        return time.monotonic()
+
     def settle(self) -> None:
         """Let the file look as if nobody had touched it for a while."""
-        self.ahead_s = SETTLED_S + 1
+        self.ahead_s = COARSE_S + 1
 
     def look(self, model: str = "shapes") -> Kept:
         return self.shelf.look(model, lambda store: gather(store, Question(model=model)))
@@ -69,9 +75,41 @@ def test_a_change_is_seen_at_once(reader: Reader) -> None:
 
 def test_a_file_that_changed_just_now_is_read_each_time(reader: Reader) -> None:
     keep()
+    reader.ahead_s = -1  # however long the next lines take
     for _ in range(3):
         reader.look()
     assert reader.count == 3
+
+
+def test_a_clock_that_ticks_coarsely_is_not_believed_so_soon() -> None:
+    fine_ns, coarse_ns = 1_700_000_000_123_456_789, 1_700_000_000_000_000_000
+    assert module._tick_s(fine_ns, fine_ns) == SETTLED_S
+    assert module._tick_s(fine_ns, coarse_ns) == module._tick_s(coarse_ns, coarse_ns) == COARSE_S
+
+
+def test_one_reading_is_enough_for_all_who_asked_before_it_began(reader: Reader) -> None:
+    keep()
+    reader.ahead_s = -1  # so that nothing is kept
+    reads, go_on = threading.Event(), threading.Event()
+
+    def gathered(store: Store) -> Kept:
+        reads.set()
+        go_on.wait(20)
+        return gather(store, Question(model="shapes"))
+
+    found: list[Kept] = []
+    askers = [threading.Thread(target=lambda: found.append(reader.shelf.look("shapes", gathered))) for _ in range(9)]
+    askers[0].start()
+    assert reads.wait(20)
+    for asker in askers[1:]:
+        asker.start()
+    while reader.looked < 9 + 1:  # the first one looks at the clock again before it reads
+        time.sleep(0.001)
+    go_on.set()
+    for asker in askers:
+        asker.join(20)
+    assert [len(each.plans) for each in found] == [len(FAMILY)] * 9
+    assert reader.count == 2, "the first one's, and one for those who came while that went on"
 
 
 @pytest.mark.parametrize("journal", ["-journal", "-wal"])
