@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -67,19 +68,19 @@ class Gauge:
         if time.monotonic() < self._sulks_until_s:
             return {}
         told = self._asked()
-        if told is None:
+        if not isinstance(told, dict):
             self._sulks_until_s = time.monotonic() + SULKS_S
-        return {int(index): free for index, free in (told or {}).items() if _is_size(free)}
+            return {}
+        return {int(index): free for index, free in told.items() if _is_size(free)}
 
     def _asked(self) -> Any:
         """Return what the process says; a new one is asked where it has just ended, as nobody had asked for a while."""
-        lived, began_s = self._teller.lives, time.monotonic()
-        if not lived:
-            self._teller.start()
-        told = self._teller.ask(PATIENCE_S)
-        if told is None and lived and time.monotonic() - began_s < PATIENCE_S:
-            self._teller.start()
-            told = self._teller.ask(PATIENCE_S)
+        began_s = time.monotonic()
+        told = self._teller.ask(PATIENCE_S) if self._teller.lives else None
+        if told is None and time.monotonic() - began_s < PATIENCE_S:
+            with suppress(OSError):  # the system has no room for one more process
+                self._teller.start()
+                told = self._teller.ask(PATIENCE_S)
         return told
 
 

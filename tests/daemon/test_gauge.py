@@ -135,6 +135,14 @@ def test_a_driver_that_hangs_holds_up_one_question(ask: Gauge, tmp_path: Path, m
     assert ask(ONE)["cuda:0"] == 70 * GIB
 
 
+def test_where_no_process_can_be_started_it_is_what_the_probe_said(ask: Gauge, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full() -> None:
+        raise BlockingIOError
+
+    monkeypatch.setattr(ask._teller, "start", full)
+    assert ask(ONE)["cuda:0"] == 70 * GIB
+
+
 def test_questions_that_come_together_are_answered_together(
     ask: Gauge, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
