@@ -10,6 +10,7 @@ import socket
 import subprocess
 import sys
 from collections import Counter
+from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -158,6 +159,17 @@ def test_where_nobody_listens_is_told_at_once() -> None:
         for address in (f"127.0.0.1:{port}", f"ray://127.0.0.1:{port}"):
             with pytest.raises(UnfitError, match=rf"{address} cannot be used \(ConnectionRefusedError"):
                 RayEngine(address).__enter__()
+
+
+def test_a_cluster_of_another_version_is_told_with_both(cluster: Cluster) -> None:
+    entered = "import ray; ray.__version__ = '2.0.0'; "
+    entered += f"from autotune.planner.lab.engine import RayEngine; RayEngine({cluster.address!r}).__enter__()"
+    code, said = sit("-c", entered)
+    assert code == 1
+    last = said.splitlines()[-1]
+    assert f"The Ray cluster at {cluster.address} cannot be used" in last
+    assert version("ray") in last, "that of the cluster"
+    assert "with Ray 2.0.0 and Python" in last, "that of who asks"
 
 
 def test_a_real_trial(tmp_path: Path, cluster: Cluster) -> None:
