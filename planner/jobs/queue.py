@@ -237,7 +237,7 @@ class Queue:
             if self._closing and last.get("event") != "done":
                 return  # it is kept as running, and the next daemon goes on with it
             self._take(after := ended(job, last, said))
-        if after.state == "waiting":
+        if after.state == "waiting" and after.detail:  # without a reason, it was paused and resumed within a trial
             self._put_off(after.id, after.detail)
 
     def _hear(self, job_id: str, event: Entry, spent_s: float) -> None:

@@ -289,3 +289,15 @@ class Jobs(RuleBasedStateMachine):
 @lives(many=25)
 def test_no_queue_goes_another_way_than_its_model(examples: int, steps: int) -> None:
     live(Jobs, examples, steps)
+
+
+def test_one_that_is_paused_and_resumed_within_a_trial_goes_on_at_once() -> None:
+    """It once waited as long as one that others had put off; found by the machine above."""
+    life = Jobs()
+    try:
+        life.ask_for("model-0", idle_only=False)
+        life.tell(0, "pause")
+        life.tell(0, "resume")
+        life.a_trial_ends()
+    finally:
+        life.teardown()
