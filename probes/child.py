@@ -1,8 +1,8 @@
 """Asking in a process of its own: a driver that hangs, crashes or shouts then hurts nobody.
 
 Two ends of one pipe. `ask_child` starts `python -m MODULE`, waits, and ends it with whatever it has started;
-`answer` is all that such a module does when it is run. Imports neither pydantic nor torch: the child starts
-in a few hundredths of a second.
+`answer` is all that such a module does when it is run, and `keep_answering` of one that a `Teller` asks. Imports
+neither pydantic nor torch: the child starts in a few hundredths of a second.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, NoReturn
 
@@ -83,14 +84,38 @@ def answer(collect: Callable[[], dict[str, Any]]) -> NoReturn:
     The first argument on the command line is the time limit in seconds; a child whose parent was killed ends
     itself a second after it.
     """
-    channel = os.dup(1)
-    os.dup2(2, 1)
+    channel = _channel()
     if sys.platform != "win32":
         signal.signal(signal.SIGALRM, signal.SIG_DFL)
         signal.setitimer(signal.ITIMER_REAL, float([*sys.argv, "60"][1]) + 1)
     with os.fdopen(channel, "w", encoding="ascii") as output:
         output.write(json.dumps(collect()) + "\n")
     os._exit(0)  # all is said, and unloading a driver is one more chance to hang
+
+
+def keep_answering(tell: Callable[[Callable[[Any], None]], None]) -> NoReturn:
+    """Let `tell` answer as long as it likes, with what it is given to say something as a line of JSON, and leave.
+
+    Where it fails, there is no driver, or it has died: whoever asks sees that nobody answers.
+    """
+    channel = _channel()
+    try:
+        tell(partial(_say, channel))
+    except Exception as error:  # noqa: BLE001 - whatever it is, a driver that is unloaded may hang
+        sys.stderr.write(f"{error}\n")
+        os._exit(1)
+    os._exit(0)
+
+
+def _say(channel: int, content: Any) -> None:
+    os.write(channel, json.dumps(content).encode() + b"\n")
+
+
+def _channel() -> int:
+    """Return the output; what else is written there, by a driver for instance, goes to the error output from now on."""
+    channel = os.dup(1)
+    os.dup2(2, 1)
+    return channel
 
 
 def _listen(process: subprocess.Popen[bytes], timeout_s: float) -> Answer:

@@ -22,10 +22,8 @@ def nvidia_hint(root: Path, system: str) -> bool:
     """
     if system != "linux":
         return system != "darwin"
-    vendors = root.glob("sys/bus/pci/devices/*/vendor")
-    return any(any(root.glob(sign)) for sign in _NVIDIA_FILES) or any(
-        text_of(vendor).strip() == _NVIDIA for vendor in vendors
-    )
+    has_file = any(any(root.glob(sign)) for sign in _NVIDIA_FILES)
+    return has_file or _has_vendor(root, "sys/bus/pci/devices/*/vendor", _NVIDIA)
 
 
 def device_hints(root: Path, system: str, architecture: str) -> tuple[str, ...]:
@@ -40,9 +38,12 @@ def device_hints(root: Path, system: str, architecture: str) -> tuple[str, ...]:
     if system != "linux":
         return ()
     rocm = ("rocm",) if any(root.glob("dev/kfd")) else ()
-    vendors = root.glob("sys/class/drm/renderD*/device/vendor")
-    xpu = ("xpu",) if any(text_of(vendor).strip() == _INTEL for vendor in vendors) else ()
+    xpu = ("xpu",) if _has_vendor(root, "sys/class/drm/renderD*/device/vendor", _INTEL) else ()
     return (*rocm, *xpu)
+
+
+def _has_vendor(root: Path, files: str, vendor: str) -> bool:
+    return any(text_of(file).strip() == vendor for file in root.glob(files))
 
 
 def torch_version_file() -> Path | None:

@@ -9,12 +9,13 @@ Source: NVIDIA, NVML API Reference Guide, nvmlDeviceGetMemoryInfo; driver's READ
 
 from __future__ import annotations
 
-import json
 import os
-import sys
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
+
+from .child import keep_answering
 
 QUIET_S = 10.0
 
@@ -28,15 +29,12 @@ def free_bytes(nvml: Any) -> dict[int, int]:
     return told
 
 
-def _tell() -> None:
-    channel = os.dup(1)
-    os.dup2(2, 1)  # a driver may say things
+def _tell(say: Callable[[Any], None]) -> None:
     import pynvml
 
     pynvml.nvmlInit()
     while _is_asked():
-        os.write(channel, json.dumps(free_bytes(pynvml)).encode() + b"\n")
-    os._exit(0)
+        say(free_bytes(pynvml))
 
 
 def _is_asked() -> bool:
@@ -50,8 +48,4 @@ def _is_asked() -> bool:
 
 
 if __name__ == "__main__":
-    try:
-        _tell()
-    except Exception as error:  # noqa: BLE001 - there is no driver, it has died: whoever asks sees that nobody answers
-        sys.stderr.write(f"{error}\n")
-        os._exit(1)
+    keep_answering(_tell)

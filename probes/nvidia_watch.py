@@ -8,14 +8,14 @@ Source: NVIDIA, NVML API Reference Guide: nvmlClocksEventReasons, nvmlDeviceGetP
 
 from __future__ import annotations
 
-import json
 import os
 import select
-import sys
 from collections.abc import Callable
 from contextlib import suppress
 from statistics import fmean
 from typing import Any
+
+from .child import keep_answering
 
 EVERY_S = 0.2
 SLOWED = 0x08 | 0x20 | 0x40 | 0x80
@@ -97,9 +97,7 @@ def _is_below(pid: int, ancestor: int) -> bool:
     return False
 
 
-def _watch() -> None:
-    channel = os.dup(1)
-    os.dup2(2, 1)  # a driver may say things
+def _watch(say: Callable[[Any], None]) -> None:
     import pynvml
 
     us = os.getppid()
@@ -109,13 +107,9 @@ def _watch() -> None:
         watcher.look()
         if asked:
             if not os.read(0, 4096):
-                os._exit(0)
-            os.write(channel, json.dumps(watcher.told()).encode() + b"\n")
+                return
+            say(watcher.told())
 
 
 if __name__ == "__main__":
-    try:
-        _watch()
-    except Exception as error:  # noqa: BLE001 - there is no driver, it has died: whoever asks sees that nobody answers
-        sys.stderr.write(f"{error}\n")
-        os._exit(1)
+    keep_answering(_watch)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import gc
 import logging
 import os
 import signal
@@ -178,7 +177,6 @@ def _server(listeners: list[socket.socket], token: str) -> Callable[[], None]:
     from .connection import MOST_CONNECTIONS, Connection
 
     app = create_app(token=token)
-    gc.freeze()  # what was imported stays anyhow, and to look through it again and again holds up answers
 
     class Server(uvicorn.Server):
         def handle_exit(self, sig: int, frame: FrameType | None) -> None:
