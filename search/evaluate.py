@@ -28,6 +28,7 @@ from .trial.answers import GivenUp, Loaded, Ran, understood
 from .trial.failure import TrialFailure
 from .trial.process import Template, TrialProcess
 from .trial.silence import SILENCE_S
+from .trial.untouched import told
 from .verdict import Judgement, looks, until_clear
 
 if TYPE_CHECKING:
@@ -294,7 +295,8 @@ class IsolatedEvaluator:
 
     def _new_template(self, environment: Mapping[str, str] | None = None) -> Template:
         silence_s = SILENCE_S if self.task.device == "cpu" else math.inf
-        return Template(self._modules, self._memory_limit_bytes, environment, silence_s)
+        asked = {**told(self.task.machine), **(environment or {})}
+        return Template(self._modules, self._memory_limit_bytes, asked, silence_s)
 
     def run(  # noqa: PLR0913 - all of a call
         self,

@@ -25,6 +25,7 @@ from .answers import parsed
 from .failure import TrialFailure
 from .silence import Silence
 from .tree import MARK, own_bytes, resident_bytes, sweep, used_s
+from .untouched import BY_NVML
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,9 +40,10 @@ START_LIMIT_S = 600  # importing torch and diffusers for the first time, from a 
 OWN_FAULT = 0.8
 """A trial that took less than this share of what was free did not make the machine run out of memory."""
 WATCH_S = 0.25
-KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "CUDA_VISIBLE_DEVICES")
+KEPT_ENVIRONMENT = ("PATH", "HOME", "LANG", "LC_ALL", "TMPDIR", "LD_LIBRARY_PATH", "LD_PRELOAD", "CC", "CXX")
+OF_DEVICES = ("CUDA_", "NVIDIA_VISIBLE_", "ROCR_", "HIP_", "ZE_", "ONEAPI_")
 SAY_HOW_TO_WAIT = {"OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "KMP_BLOCKTIME"}
-KEPT_PREFIXES = ("OMP_", "GOMP_", "KMP_", "MKL_", "TORCHINDUCTOR_", "PYTORCH_", "ROCR_", "HIP_", "XDG_")
+KEPT_PREFIXES = ("OMP_", "GOMP_", "KMP_", "MKL_", "TORCHINDUCTOR_", "TRITON_", "PYTORCH_", "XDG_", *OF_DEVICES)
 
 
 def trial_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
@@ -70,6 +72,7 @@ def trial_environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
         "TOKENIZERS_PARALLELISM": "false",
         "CI": "true",
         "NNCF_CI": "true",
+        **BY_NVML,
         **more,
     }
 

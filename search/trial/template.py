@@ -5,7 +5,8 @@ that imports lazily is asked for. A request is one JSON line:
 `{"fork": true}`, with two descriptors (the trial's socket and its log), is answered by `{"pid": ...}`;
 `{"end": pid, "grace_s": ...}` by `{"status": ...}` once the trial and everything that it started are gone.
 A fork takes 0.05 s where a new interpreter takes 6 to 9 s. The template itself touches no device and
-runs no parallel operation, so that its children can.
+runs no parallel operation, so that its children can. Where a library has touched one after all, a trial becomes
+`python -m autotune.search.trial.template again FD MODULE[:NAME]...`, which imports all of it by itself.
 """
 
 from __future__ import annotations
@@ -23,10 +24,16 @@ import time
 import traceback
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import psutil
 
+from .untouched import untouched, was_touched
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+AGAIN = "again"
 PR_SET_PDEATHSIG, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 36, 38
 NO_STATUS = -1
 STRAYS_S = 5.0
@@ -35,13 +42,13 @@ STRAYS_S = 5.0
 
 def main(arguments: list[str]) -> None:
     """Import what is named, say that all is ready, and serve until the other side goes away."""
+    if arguments[0] == AGAIN:
+        _serve_trial(int(arguments[1]), arguments[2:])
+    modules = arguments[1:]
     control = socket.socket(fileno=int(arguments[0]))
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # while it imports, it does not see that the other side has gone
-    for name in arguments[1:]:
-        module, _, attribute = name.partition(":")
-        imported = importlib.import_module(module)
-        if attribute:
-            getattr(imported, attribute)
+    with untouched():
+        _import(modules)
     _prctl(PR_SET_PDEATHSIG, 0)  # from here on it sees that, and ends its trials
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     _say(control, {"ready": os.getpid()})
@@ -51,13 +58,21 @@ def main(arguments: list[str]) -> None:
         if request is None:
             break
         if "fork" in request:
-            trials.add(pid := _fork(control, *descriptors))
+            trials.add(pid := _fork(control, modules, *descriptors))
             _say(control, {"pid": pid})
         else:
             trials.discard(request["end"])
             _say(control, {"status": _end(request["end"], request["grace_s"], trials)})
     for pid in trials:
         _end(pid, 0, set())
+
+
+def _import(modules: Sequence[str]) -> None:
+    for name in modules:
+        module, _, attribute = name.partition(":")
+        imported = importlib.import_module(module)
+        if attribute:
+            getattr(imported, attribute)
 
 
 def _hear(control: socket.socket) -> tuple[dict[str, Any] | None, list[int]]:
@@ -76,7 +91,7 @@ def _say(control: socket.socket, answer: dict[str, Any]) -> None:
     control.sendall(json.dumps(answer).encode() + b"\n")
 
 
-def _fork(control: socket.socket, line: int, log: int) -> int:
+def _fork(control: socket.socket, modules: list[str], line: int, log: int) -> int:
     """Return the process id of a new trial; in the child, never return."""
     template = os.getpid()
     pid = os.fork()
@@ -84,9 +99,9 @@ def _fork(control: socket.socket, line: int, log: int) -> int:
         try:
             control.close()
             _settle(log, template)
-            from .worker import serve
-
-            serve(socket.socket(fileno=line))
+            if was_touched():
+                _begin_anew(line, modules)
+            _serve_trial(line)
         except BaseException:  # noqa: BLE001 - a fork must never run on into the template's loop
             traceback.print_exc()
         finally:
@@ -94,6 +109,21 @@ def _fork(control: socket.socket, line: int, log: int) -> int:
     os.close(line)
     os.close(log)
     return pid
+
+
+def _begin_anew(line: int, modules: list[str]) -> NoReturn:
+    """Become a trial that shares nothing with the template but its place."""
+    os.set_inheritable(line, True)  # noqa: FBT003 - the name says what it is
+    command = [sys.executable, "-m", __spec__.name, AGAIN, str(line), *modules]
+    os.execv(command[0], command)  # noqa: S606 - our own interpreter
+
+
+def _serve_trial(line: int, modules: Sequence[str] = ()) -> NoReturn:
+    """Be a trial. modules: what is still to be imported for that."""
+    _import(modules)
+    from .worker import serve
+
+    serve(socket.socket(fileno=line))
 
 
 def _settle(log: int, template: int) -> None:

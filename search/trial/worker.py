@@ -15,7 +15,7 @@ import threading
 import time
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...errors import UnfitError
 from .memory import PeakMemory
@@ -32,7 +32,7 @@ class BadImageError(Exception):
     """An image that no score can excuse: not finite, black, flat, noise, or of another size than it should be."""
 
 
-def serve(line: socket.socket) -> None:
+def serve(line: socket.socket) -> NoReturn:
     """Answer commands until the other side goes away; then leave at once, whatever is running."""
     commands: queue.Queue[str] = queue.Queue()
     threading.Thread(target=_listen, args=(line, commands), daemon=True).start()
