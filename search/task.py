@@ -20,6 +20,8 @@ from .trial.order import Order
 from .workload import Workload
 
 FIRST_SEED = 1000
+CONTEXT_BYTES = 512 * 2**20
+"""What a process takes of an accelerator beside what torch counts: the driver's context and libraries' own buffers."""
 FEWEST_PROMPTS = 4
 
 
@@ -114,6 +116,18 @@ class Task:
         openvino = ["openvino"] if "openvino" in self.machine.software.versions else []
         return ("torch", "PIL.Image", f"diffusers:{self.card.pipeline_class}", *classes, *openvino)
 
+    @property
+    def device_limit_bytes(self) -> int | None:
+        """What a trial may take of the accelerator's own memory, so that what others hold there is not in danger.
+
+        None where there is no such memory, or nobody knows how much of it is free.
+        """
+        accelerators = self.machine.accelerators
+        if self.device == "cpu" or not accelerators or accelerators[0].unified_memory:
+            return None
+        free_bytes = accelerators[0].free_bytes
+        return None if free_bytes is None else max(0, free_bytes - CONTEXT_BYTES)
+
     def order(self, recipe: Recipe, compiled: Path) -> Order:
         """Return what a trial process is told to do for `recipe`; compiled: where its inductor may leave things."""
         return Order(
@@ -128,6 +142,7 @@ class Task:
             machine=self.machine.fingerprint,
             calibration_prompts=self.calibration_prompts,
             added=self.added,
+            device_limit_bytes=self.device_limit_bytes,
         )
 
 

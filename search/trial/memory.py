@@ -36,6 +36,18 @@ class PeakMemory:
         return max(0, _resident_bytes("VmHWM") - self._before_bytes)
 
 
+def limit(device: str, limit_bytes: int | None) -> None:
+    """Let torch take no more of an accelerator's memory than that: what asks for more is out of memory.
+
+    Source: https://docs.pytorch.org/docs/stable/generated/torch.cuda.memory.set_per_process_memory_fraction.html
+    """
+    if limit_bytes is not None and device.startswith("cuda"):
+        import torch
+
+        _, total_bytes = torch.cuda.mem_get_info()
+        torch.cuda.set_per_process_memory_fraction(min(1.0, limit_bytes / total_bytes))
+
+
 def _resident_bytes(field: str) -> int:
     """Return VmRSS or VmHWM in bytes. Source: man 5 proc, in KiB; elsewhere getrusage, in KiB (macOS: bytes)."""
     status = Path("/proc/self/status")

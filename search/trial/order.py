@@ -17,6 +17,7 @@ class Order(Value):
 
     compiled: a folder for what inductor compiles, of this recipe alone. A compiler that is killed leaves half a file,
     which in a folder that trials share would fail the next that needs it ("file too short").
+    device_limit_bytes: what may be taken of an accelerator's own memory; None for all that there is.
     """
 
     recipe: Recipe
@@ -30,6 +31,7 @@ class Order(Value):
     machine: str
     calibration_prompts: tuple[str, ...]
     added: Additions = NOTHING_ADDED
+    device_limit_bytes: int | None = None
 
     def bench(self) -> Bench:
         """Return the bench that the order describes."""

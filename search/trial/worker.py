@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from ...errors import UnfitError
-from .memory import PeakMemory
+from .memory import PeakMemory, limit
 from .order import Order
 from .steps import StepClock, TooSlowError
 
@@ -108,6 +108,7 @@ class Worker:
         from .weights import weights_bytes
 
         prepared = self._prepared(order)
+        limit(prepared.device, prepared.device_limit_bytes)
         self._memory.start(prepared.device)
         recipe, bench, folder = prepared.recipe, prepared.bench(), Path(prepared.compiled)
         started = time.perf_counter()
