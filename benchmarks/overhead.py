@@ -22,12 +22,13 @@ from autotune.search.measured import Trial
 from autotune.search.recipe import Recipe
 from autotune.search.trial.failure import TrialFailure
 from autotune.search.trial.process import Template
+from autotune.search.trial.untouched import told
 
 
 def starts_ms(count: int) -> list[float]:
     """Return what it takes each of some processes to start and answer, once the template is warm."""
     task, _ = task_of(Request(model="shapes"), probe())
-    with Template(task.modules) as template:
+    with Template(task.modules, environment=told(task.machine)) as template:
         taken = [_start_ms(template) for _ in range(count + 1)]
     return taken[1:]  # the first waits for the template's imports
 

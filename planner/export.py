@@ -32,12 +32,15 @@ SOURCES = ("detail", "source")
 
 
 def trials_table(model: str) -> str:
-    """Return the trials of a model's newest run as CSV: a row a trial, the knobs that were turned in any of them first.
+    """Return the trials of a model's newest run as CSV. Raises ModelError, and NoPlanError where nothing was tried."""
+    return table_of(newest_run(model))
 
-    latency_ms is `invalid:OUTCOME` where a trial did not run to its end. Raises ModelError, and NoPlanError where
-    nothing was tried.
+
+def table_of(run: Run) -> str:
+    """Return the trials of a run as CSV: a row a trial, the knobs that were turned in any of them first.
+
+    latency_ms is `invalid:OUTCOME` where a trial did not run to its end.
     """
-    run = newest_run(model)
     turned = {knob for trial in run.trials for knob in trial.recipe.turned}
     knobs = [knob.name for knob in KNOBS if knob.name in turned]
     file = io.StringIO()
