@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from ..search.baseline import baseline_of
+from ..search.baseline import baseline_of, begun_with
 from ..search.measured import Latency, Quality, Trial
 from ..search.plan import Gain, Plan
 from ..search.race import FEWEST_ROUNDS
@@ -68,7 +68,16 @@ def _measured(candidates: Sequence[Recipe], trials: Sequence[Trial]) -> list[Tri
 def neighbours(recipe: Recipe, space: Space, trials: Sequence[Trial]) -> list[Recipe]:
     """Return what must still be tried to say what each knob of `recipe` bought: the recipe without it."""
     tried = {trial.recipe for trial in trials}
-    return [other for knob in recipe.turned if (other := recipe.without(knob)) not in tried and other in space]
+    return [
+        other for knob in _bought(recipe, trials) if (other := recipe.without(knob)) not in tried and other in space
+    ]
+
+
+def _bought(recipe: Recipe, trials: Sequence[Trial]) -> list[str]:
+    """Return the knobs that a recipe turns otherwise than what everything began with."""
+    begin = begun_with(trials)
+    common = begin.turned.items() if begin else ()
+    return sorted(knob for knob, choice in recipe.turned.items() if (knob, choice) not in common)
 
 
 def winner(lanes: Sequence[Lane], qualities: dict[Recipe, Quality | None], tolerance: float) -> tuple[Lane, str] | None:
@@ -179,7 +188,7 @@ def gains_of(recipe: Recipe, trials: Sequence[Trial], space: Space) -> tuple[Gai
     by_recipe = {trial.recipe: trial for trial in trials}
     own = by_recipe.get(recipe)
     gains = []
-    for knob in sorted(recipe.turned):
+    for knob in _bought(recipe, trials):
         other = recipe.without(knob)
         trial = by_recipe.get(other)
         slowdown, note = None, ""

@@ -18,9 +18,10 @@ if TYPE_CHECKING:
 class Foresight:
     """Predicts the peaks of a task's recipes, where the model's demands are known; else it says nothing of any."""
 
-    def __init__(self, task: Task, lessons: Lessons) -> None:
-        """Look up what is known of the task's model. Nothing is rehearsed for it."""
+    def __init__(self, task: Task, lessons: Lessons, begin: Recipe = UNMODIFIED) -> None:
+        """Look up what is known of the task's model. Nothing is rehearsed for it. begin: what is tried first."""
         self._task = task
+        self._begin = begin
         self._lessons = lessons
         self._shape: Shape | None = known_shape(task.card, task.workload)
         self._room = room_of(task.machine)
@@ -28,9 +29,9 @@ class Foresight:
     def crowded(self, recipe: Recipe) -> str | None:
         """Return why a recipe cannot fit: even the least that it may take is more than there is; None where it may.
 
-        The unmodified pipeline is tried in any case, as everything is compared with it.
+        What a search begins with is tried in any case, as everything is compared with it.
         """
-        if self._shape is None or recipe == UNMODIFIED:
+        if self._shape is None or recipe in (UNMODIFIED, self._begin):
             return None
         need = self._need(recipe, self._shape, self._lessons)
         if need.low_bytes > self._room.free_bytes:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from ..errors import StoreError
 from ..probes.machine import probe
-from ..search.baseline import baseline_of, ways
+from ..search.baseline import baseline_of, begins_with, ways
 from ..search.bayesian import BayesianSampler
 from ..search.crew import ALONE, Crew
 from ..search.evaluate import CutOffError, IsolatedEvaluator
@@ -135,8 +135,10 @@ def tune(
     task, budget_s = task_of(request, machine or probe())
     require_weights(task.card, task.machine)
     with the_only_tuner(), Store.open() as store:
-        foresight = Foresight(task, experience_of(store, task.machine, task.card, task.workload).lessons)
-        space = replace(space_for(task.setting), room=None if request.force else foresight.crowded)
+        space = space_for(task.setting)
+        lessons = experience_of(store, task.machine, task.card, task.workload).lessons
+        foresight = Foresight(task, lessons, begins_with(task.setting, space))
+        space = replace(space, room=None if request.force else foresight.crowded)
         run = store.begin_run(task.scope, task.machine, fresh=request.fresh)
         on_event(Prepared(task, space, run, budget_s))
         trials = list(run.trials)
@@ -237,7 +239,8 @@ class _Session:
         known = list(self.trials)
         self.crew.join(sampler.leave)
         limits = (self.task.tolerance, self.deadline, self.most)
-        for happened in study(self.evaluator, sampler, known, *limits, ways(self.space), self.crew, self._kept_s):
+        possible = ways(self.space, self._first())
+        for happened in study(self.evaluator, sampler, known, *limits, possible, self.crew, self._kept_s):
             self.note(happened)
         if time.monotonic() >= self.deadline - self._kept_s():
             self.reason = OUT_OF_TIME
@@ -322,7 +325,11 @@ class _Session:
         baseline = baseline_of(self.trials)
         if baseline is None or baseline.recipe == UNMODIFIED:
             return "the unmodified pipeline"
-        return f"the baseline ({baseline.recipe}; the unmodified pipeline does not fit)"
+        fits = "" if baseline.recipe == self._first() else "; the unmodified pipeline does not fit"
+        return f"the baseline ({baseline.recipe}{fits})"
+
+    def _first(self) -> Recipe:
+        return begins_with(self.task.setting, self.space)
 
     def screened_plans(self, run_id: str, without: set[Recipe] | None = None) -> list[Plan]:
         """Return the plans of the front as the trials alone show it, fastest first."""

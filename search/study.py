@@ -75,11 +75,12 @@ def study(  # noqa: PLR0913 - all that decides how long it goes on
 
 def _check_baseline(trials: Sequence[Trial], possible: Sequence[Recipe]) -> None:
     """Raise UnfitError where there is nothing to compare with; only what has too little memory has another way."""
-    first = next((trial for trial in trials if possible and trial.recipe == UNMODIFIED), None)
+    first = next((trial for trial in trials if possible and trial.recipe == possible[0]), None)
     if first is None or baseline_of(trials):
         return
     if first.outcome != "out_of_memory" or next_way(possible, trials) is None:
         others = ", ".join(trial.recipe.key for trial in trials if trial.recipe in possible[1:])
         neither = f" Neither can {others}." if others else ""
-        msg = f"The unmodified pipeline cannot be measured here ({first.outcome}; --fresh tries again): {first.detail}"
+        what = "The unmodified pipeline" if first.recipe == UNMODIFIED else f"The pipeline with {first.recipe}"
+        msg = f"{what} cannot be measured here ({first.outcome}; --fresh tries again): {first.detail}"
         raise UnfitError(f"{msg}{neither}")

@@ -79,7 +79,7 @@ def print_result(result: Result) -> None:
 def _print_comparison(console: Console, plan: Plan) -> None:
     console.print(_headline(plan))
     if plan.baseline != UNMODIFIED:
-        console.print(said_baseline(plan.baseline))
+        console.print(said_baseline(plan.baseline, plan.scope.device))
     console.print(_comparison(plan))
     for note in plan.notes:
         console.print(note)

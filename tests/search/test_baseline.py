@@ -3,13 +3,25 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
+from safetensors.torch import load_file, save_file
 
 from autotune.errors import UnfitError
-from autotune.planner.conclude import finalists, race_s, screened_plan
-from autotune.search.baseline import BF16, baseline_of, next_way, said_baseline, ways
+from autotune.planner.catalogue import find_model
+from autotune.planner.conclude import finalists, gains_of, neighbours, race_s, screened_plan
+from autotune.probes.model import read_model
+from autotune.search.baseline import (
+    BF16,
+    baseline_of,
+    begins_with,
+    next_way,
+    published_in,
+    said_baseline,
+    ways,
+)
 from autotune.search.evaluate import IsolatedEvaluator
 from autotune.search.knobs import KNOBS
 from autotune.search.measured import Outcome, Trial
@@ -18,6 +30,7 @@ from autotune.search.recipe import UNMODIFIED, Recipe
 from autotune.search.sampler import TPESampler
 from autotune.search.space import Space
 from autotune.search.study import study
+from autotune.search.verify.architectures import Architecture
 
 from ..store.samples import SCOPE
 from .conftest import MODULES
@@ -26,7 +39,9 @@ from .test_study import TOLERANCE, trial_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
+    from autotune.probes.model import ModelCard
     from autotune.search.task import Task
 
 DEFAULTS = {knob.name: (knob.default,) for knob in KNOBS}
@@ -148,3 +163,50 @@ def test_a_real_search_goes_on_with_bf16(task: Task) -> None:
         lanes = race(evaluator, [halves], time.monotonic() + 120, together=True)
     assert [lane.recipe for lane in lanes] == [BF16, halves]
     assert all(lane.samples_ms for lane in lanes)
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> ModelCard:
+    """A model of half precision, whose weights are files."""
+    folder = Architecture("sd", "", list).write(tmp_path / "model")
+    for file in folder.rglob("*.safetensors"):
+        halves = {name: tensor.bfloat16() for name, tensor in load_file(file).items()}
+        save_file(halves, file)
+    return read_model(folder)
+
+
+def test_on_an_accelerator_it_has_the_precision_of_its_files(card: ModelCard, task: Task) -> None:
+    halved = replace(task, card=card, device="cuda").setting
+    assert published_in(card) == "bf16"
+    assert begins_with(halved, GPU) == BF16
+    assert begins_with(replace(task, device="cuda").setting, GPU) == UNMODIFIED, "its files are in fp32"
+    assert begins_with(replace(task, card=card, device="cpu").setting, CPU) == UNMODIFIED, "a CPU emulates it"
+    before_ampere = Space(choices=GPU.choices | {"precision": ("fp32", "fp16")}, refused={})
+    assert begins_with(halved, before_ampere) == UNMODIFIED, "it cannot compute in it"
+
+
+def test_made_up_weights_have_the_size_of_those_that_are_published() -> None:
+    for name, precision in (("flux-dev", "bf16"), ("sd15", "fp32")):
+        assert published_in(find_model(name, "random").card) == precision
+
+
+def test_ways_of_half_precision_are_tried_until_one_fits() -> None:
+    possible = ways(GPU, BF16)
+    assert [way.key for way in possible[:2]] == ["precision=bf16", "offload=model precision=bf16"]
+    assert UNMODIFIED not in possible
+    trials = [failed(0, BF16), failed(1, possible[1]), trial_of(2, possible[2], 90), trial_of(3, UNMODIFIED, 40)]
+    assert baseline_of(trials) is trials[2]
+    assert next_way(possible, trials[:2]) == possible[2]
+    assert baseline_of([trial_of(0, BF16, 70), trial_of(1, UNMODIFIED, 400)]).recipe == BF16  # type: ignore[union-attr]
+    assert "without that it does not fit" in said_baseline(possible[2], "cuda")
+    broken = Small(outcome="crashed")
+    with pytest.raises(UnfitError, match=r"^The pipeline with precision=bf16 cannot be measured here"):
+        list(study(broken, TPESampler(GPU, "cuda", TOLERANCE), (), TOLERANCE, time.monotonic() + 9, 9, possible))
+
+
+def test_what_the_baseline_has_too_was_not_bought() -> None:
+    both = Recipe(turned={"precision": "bf16", "compile": "full"})
+    trials = [trial_of(0, BF16, 100), trial_of(1, both, 50)]
+    assert [gain.knob for gain in gains_of(both, trials, GPU)] == ["compile"]
+    assert neighbours(both, GPU, trials) == []
+    assert [gain.knob for gain in gains_of(both, [trial_of(0, UNMODIFIED, 100)], GPU)] == ["compile", "precision"]
