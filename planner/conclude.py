@@ -11,6 +11,7 @@ from ..search.measured import Latency, Quality, Trial
 from ..search.plan import Gain, Plan
 from ..search.race import FEWEST_ROUNDS
 from ..search.speedup import is_faster, speedup, speedup_apart
+from ..search.task import CONTEXT_BYTES, Task
 from .ties import preferred
 
 if TYPE_CHECKING:
@@ -63,6 +64,20 @@ def _missing_s(trial: Trial, prompts: int) -> float:
 
 def _measured(candidates: Sequence[Recipe], trials: Sequence[Trial]) -> list[Trial]:
     return [trial for trial in trials if trial.recipe in candidates and trial.latency]
+
+
+def fit_together(recipes: Collection[Recipe], trials: Sequence[Trial], task: Task, spare_bytes: int) -> bool:
+    """Return whether all who race can stay loaded side by side, where they compute.
+
+    spare_bytes: what must be left of the RAM. What is offloaded waits in RAM, of which no trial says how much it took.
+    """
+    peaks = [trial.peak_memory_bytes or 0 for trial in trials if trial.recipe in recipes]
+    if task.device == "cpu":
+        return sum(peaks) + spare_bytes < task.machine.memory.free_bytes
+    limit_bytes = task.device_limit_bytes
+    if limit_bytes is None or any("offload" in recipe.turned for recipe in recipes):
+        return False
+    return sum(peaks) + CONTEXT_BYTES * (len(peaks) - 1) < limit_bytes
 
 
 def neighbours(recipe: Recipe, space: Space, trials: Sequence[Trial]) -> list[Recipe]:

@@ -291,7 +291,8 @@ class _Session:
     def _raced(self, run_id: str, candidates: Sequence[Recipe]) -> list[Plan]:
         self.evaluator.recall(self.trials)  # another way may have turned out to be the fastest baseline
         spare_s = max(CONFIRMING * self.budget_s, self._confirming_s(candidates)) if self.task.scorer else 0.0
-        together = self._fit_together(candidates)
+        runners = {self.evaluator.baseline, *candidates}
+        together = conclude.fit_together(runners, self.trials, self.task, SPARE_BYTES)
         lanes = race(self.evaluator, candidates, self.deadline, together=together, spare_s=spare_s)
         tried = {trial.recipe: trial.quality for trial in self.trials}
         qualities = {lane.recipe: tried.get(lane.recipe) for lane in lanes[1:]}
@@ -315,11 +316,6 @@ class _Session:
             return self.evaluator.quality(recipe, self.deadline)
         except TrialFailure:
             return None
-
-    def _fit_together(self, candidates: Sequence[Recipe]) -> bool:
-        together = {self.evaluator.baseline, *candidates}
-        peaks = [trial.peak_memory_bytes or 0 for trial in self.trials if trial.recipe in together]
-        return sum(peaks) + SPARE_BYTES < self.task.machine.memory.free_bytes and self.task.device == "cpu"
 
     def _baseline(self) -> str:
         baseline = baseline_of(self.trials)

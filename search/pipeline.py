@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 def load_pipeline(card: ModelCard, device: str = "cpu", **arguments: Any) -> Any:
     """Return the pipeline of a folder, given `from_pretrained`'s arguments; what lies elsewhere is loaded from there.
 
-    device: where weights that are made up are made, so that they need not be moved; those of files come to the CPU.
+    device: where weights come to, whether they are made up or of files: RAM need not hold them, and what only a GPU can
+    pack, as int4 for its tensor cores, is quantized there.
 
     Only safetensors are read, nothing is downloaded, and no code of the folder's own is run. The class itself is asked:
     `DiffusionPipeline` does not know which components are optional in it, and loads those of Wan again over a
@@ -30,6 +31,8 @@ def load_pipeline(card: ModelCard, device: str = "cpu", **arguments: Any) -> Any
     if card.weights == "random":
         arguments |= made_up(card, arguments, device)
         arguments.pop("quantization_config", None)  # it is done, and what is left has nothing to quantize
+    elif device.startswith(("cuda", "xpu")) and not kind._load_connected_pipes:  # noqa: SLF001 - what diffusers asks
+        arguments.setdefault("device_map", device)
     pipe = kind.from_pretrained(card.folder, use_safetensors=True, local_files_only=True, **arguments)
     pipe.set_progress_bar_config(disable=True)
     return pipe

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pytest
 from hypothesis import given
@@ -12,6 +12,7 @@ from autotune.planner.conclude import (
     FINALISTS,
     confirming_s,
     finalists,
+    fit_together,
     gains_of,
     neighbours,
     race_s,
@@ -27,7 +28,10 @@ from autotune.search.race import Lane
 from autotune.search.recipe import UNMODIFIED, Recipe
 from autotune.search.space import Space
 
-from ..store.samples import SCOPE
+from ..store.samples import MACHINE, SCOPE
+
+if TYPE_CHECKING:
+    from autotune.probes.machine import Machine
 
 TOLERANCE = 0.01
 MIB = 2**20
@@ -307,6 +311,33 @@ def test_a_winner_is_confirmed_by_the_images_that_neither_its_trial_nor_a_short_
     assert confirming_s([TOME], [baseline, slow], 16) == 0
     assert confirming_s([], [baseline, slow], 32) == 0
     assert confirming_s([TOME], [slow], 32) == 0
+
+
+class Room(NamedTuple):
+    """What is asked of a task: where it computes, and what may be taken there."""
+
+    device: str
+    device_limit_bytes: int | None
+    machine: Machine = MACHINE
+
+
+@pytest.mark.parametrize(
+    ("limit_mib", "fits"),
+    [(None, False), (200 + 512, False), (200 + 512 + 1, True), (10_000, True)],
+)
+def test_on_a_gpu_they_race_side_by_side_where_it_holds_them(limit_mib: int | None, *, fits: bool) -> None:
+    trials = [BASELINE, trial_of(BF16, 50), trial_of(TOME, 10, peak_mib=9000)]
+    room: Any = Room("cuda", None if limit_mib is None else limit_mib * MIB)
+    assert fit_together({UNMODIFIED, BF16}, trials, room, 0) is fits
+    waits, large = trial_of(Recipe(turned={"offload": "model"}), 90), room._replace(device_limit_bytes=2**40)
+    assert not fit_together({UNMODIFIED, waits.recipe}, [BASELINE, waits], large, 0)
+
+
+def test_on_a_cpu_they_race_side_by_side_where_the_ram_holds_them() -> None:
+    free_bytes = MACHINE.memory.free_bytes
+    room: Any = Room("cpu", None)
+    assert fit_together({UNMODIFIED, BF16}, [BASELINE, trial_of(BF16, 50)], room, free_bytes - 201 * MIB)
+    assert not fit_together({UNMODIFIED, BF16}, [BASELINE, trial_of(BF16, 50)], room, free_bytes - 200 * MIB)
 
 
 def test_neighbours_are_what_is_untried_and_allowed() -> None:

@@ -29,6 +29,7 @@ def test_a_small_pipeline_makes_an_image_that_depends_on_prompt_and_seed(
     assert card.pipeline_class == architecture.pipeline_class
     assert card.revision == read_model(architecture.write(tmp_path / "two")).revision
     pipe, workload = load_pipeline(card), architecture.workload
+    placed = load_pipeline(card, device_map="cpu").to("cpu")  # as on a GPU, where weights come to it while they load
     frames = (workload.frames,) if workload.frames > 1 else ()
     images = [
         call_pipeline(pipe, workload, prompt, seed, output_type="np")
@@ -37,6 +38,7 @@ def test_a_small_pipeline_makes_an_image_that_depends_on_prompt_and_seed(
     assert images[0].shape == (1, *frames, 32, 32, 3)
     assert checked(images[0]) is None
     assert np.array_equal(images[0], images[1])
+    assert np.array_equal(images[0], call_pipeline(placed, workload, "a red circle", 0, output_type="np"))
     assert not np.array_equal(images[0], images[2])
     assert not np.array_equal(images[0], images[3])
 
