@@ -19,7 +19,7 @@ import time
 import traceback
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from gpu_page import page
 from gpu_parts import (
@@ -38,6 +38,9 @@ from gpu_subjects import FLUX, FLUX_LADDER, PLACES, SD15, SDXL, SDXL_LADDER, VID
 from autotune.errors import AutotuneError
 from autotune.probes.machine import probe
 from autotune.search.task import device_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 RESULTS = Path(__file__).parent / "results" / "gpu"
 FEWEST_S = 5.0  # a part that has less is not begun
@@ -97,25 +100,29 @@ def run(parts: list[Part], place: Place, results: dict[str, Any], deadline: floa
             continue
         share = part.weight / sum(each.weight for each in todo[number:])
         print(f"== {part.name}: {part.asks} ({share * (deadline - now):.0f} s)", flush=True)
-        before = results["parts"].get(part.name, {})
-        results["parts"][part.name] = found = _attempted(part, place, now + share * (deadline - now), before)
-        failed = failed or int("error" in found)
-        _write(place.folder, results)
+        until = now + share * (deadline - now)
+        for found in _attempted(part, place, until, results["parts"].get(part.name, {})):
+            results["parts"][part.name] = found
+            _write(place.folder, results)
+        failed = failed or int("error" in results["parts"].get(part.name, {}))
     return failed
 
 
-def _attempted(part: Part, place: Place, deadline: float, before: dict[str, Any]) -> dict[str, Any]:
-    """Return what a part found. One that fails must not take the others' time: it says how, and is tried again."""
-    before = {name: value for name, value in before.items() if name != "error"}
-    started = time.monotonic()
+def _attempted(part: Part, place: Place, deadline: float, before: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield what a part finds. One that fails must not take the others' time: it says how, and is tried again."""
+    started, took_s, error = time.monotonic(), before.get("took_s", 0.0), ""
+    found = before = {name: value for name, value in before.items() if name != "error"}
     try:
-        found = part.run(place, deadline, before)
-    except AutotuneError as error:
-        found = {**before, "done": False, "error": str(error)}
-    except Exception as error:  # noqa: BLE001 - whatever a GPU or its libraries do
+        for found in part.run(place, deadline, before):
+            yield {**found, "took_s": took_s + time.monotonic() - started}
+    except AutotuneError as failure:
+        error = str(failure)
+    except Exception as failure:  # noqa: BLE001 - whatever a GPU or its libraries do
         traceback.print_exc()
-        found = {**before, "done": False, "error": f"{type(error).__name__}: {error}"[:1000]}
-    return {**found, "took_s": before.get("took_s", 0.0) + time.monotonic() - started}
+        error = f"{type(failure).__name__}: {failure}"[:1000]
+    if error:
+        print(f"{part.name}: {error}", file=sys.stderr, flush=True)
+        yield {**found, "done": False, "error": error, "took_s": took_s + time.monotonic() - started}
 
 
 def _read(folder: Path, *, tiny: bool) -> dict[str, Any]:

@@ -88,19 +88,12 @@ def _ladder(found: Found) -> Iterator[str]:
                 _gib(row.get("peak_memory_bytes")),
                 _gib(memory.get("allocated_bytes")),
                 f"{row.get('cold_s', 0.0):.0f} s" if latency else "",
+                f"{row.get('step_ms', 0.0):.1f} ms" if latency else "",
+                f"{row['gpu_clock']:.0%}" if row.get("gpu_clock") else "",
             )
         )
-    heads = (
-        "step",
-        "a call",
-        "times the first",
-        "published",
-        "predicted",
-        "peak (reserved)",
-        "allocated",
-        "first call",
-    )
-    yield from _table(heads, rows)
+    heads = ("step", "a call", "times the first", "published", "predicted", "peak (reserved)", "allocated")
+    yield from _table((*heads, "first call", "a denoising step", "clock"), rows)
 
 
 def _tuned(found: Found) -> Iterator[str]:

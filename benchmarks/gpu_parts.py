@@ -1,6 +1,7 @@
-"""The parts of benchmarks/gpu.py: each asks one question, and returns what it found as values that JSON has.
+"""The parts of benchmarks/gpu.py: each asks one question, and yields what it has found, as values that JSON has.
 
-A part is given what it found the last time, and goes on from there. `done` says whether there is anything left of it.
+A part is given what it found the last time, and goes on from there. It yields all that it has found whenever there is
+more, so that little is lost where it is killed. `done` says that nothing is left of it.
 """
 
 from __future__ import annotations
@@ -88,7 +89,7 @@ class Part:
     name: str
     asks: str
     weight: float
-    run: Callable[[Place, float, Found], Found]
+    run: Callable[[Place, float, Found], Iterator[Found]]
 
 
 @contextmanager
@@ -129,14 +130,14 @@ def _asked(process: TrialProcess, command: str, deadline: float) -> Found:
     return process.ask({"do": command}, max(1.0, deadline - time.monotonic()))
 
 
-def look(place: Place, deadline: float, _: Found) -> Found:
+def look(place: Place, deadline: float, _: Found) -> Iterator[Found]:
     """Say what there is, and whether a trial's process can use it."""
     machine, task = place.machine, place.task(FLUX if place.tiny else SD15)
     with trials_of(task) as evaluator:
         first = seen(evaluator, Recipe(), _enough(deadline), ["say_origin"])
     missing = sorted({"bitsandbytes", "gguf", "optimum-quanto", "torchao", "triton"} - machine.software.versions.keys())
     gpus = [each.model_dump(mode="json", exclude={"uuid_hash"}) for each in machine.accelerators]
-    return {
+    yield {
         "done": True,
         "device": task.device,
         "accelerators": gpus,
@@ -149,7 +150,7 @@ def look(place: Place, deadline: float, _: Found) -> Found:
     }
 
 
-def climbed(subject: Subject, steps: Sequence[Step], place: Place, deadline: float, before: Found) -> Found:
+def climbed(subject: Subject, steps: Sequence[Step], place: Place, deadline: float, before: Found) -> Iterator[Found]:
     """Measure each step by itself, with what it takes of memory beside what was predicted."""
     known = {row["step"]: row for row in before.get("rows", ()) if row["outcome"] in {"ok", "refused"}}
     steps = [step for step in steps if "compile" not in step.turned][:2] if place.tiny else steps
@@ -170,15 +171,15 @@ def climbed(subject: Subject, steps: Sequence[Step], place: Place, deadline: flo
                 row["predicted_bytes"] = need_of(recipe, shape, task.workload, task.device).peak_bytes
             known[step.says] = {"step": step.says, "published_s": step.published_s, "reason": reason, **row}
             print(f"{step.says}: {row['outcome']} {row.get('latency_ms', math.nan):.0f} ms {reason}", flush=True)
-    return {"done": len(known) == len(steps), "rows": [known[each.says] for each in steps if each.says in known]}
+            yield {"done": len(known) == len(steps), "rows": [known[it.says] for it in steps if it.says in known]}
 
 
-def tuned(subject: Subject, place: Place, deadline: float, _: Found) -> Found:
+def tuned(subject: Subject, place: Place, deadline: float, _: Found) -> Iterator[Found]:
     """Tune as `autotune --model` does, and keep the trials as a replay table."""
-    return _tuned(place, subject, deadline, place.machine, f"{subject.name}.csv", FEW_TRIALS if place.tiny else None)
+    yield _tuned(place, subject, deadline, place.machine, f"{subject.name}.csv", FEW_TRIALS if place.tiny else None)
 
 
-def family(subject: Subject, place: Place, deadline: float, before: Found) -> Found:
+def family(subject: Subject, place: Place, deadline: float, before: Found) -> Iterator[Found]:
     """Tune for cards with less memory: the allocator gives a trial no more than such a card has."""
     found: Found = dict(before.get("cards", {}))
     cards = CARDS_GIB[:1] if place.tiny else CARDS_GIB
@@ -190,7 +191,7 @@ def family(subject: Subject, place: Place, deadline: float, before: Found) -> Fo
         card = capped(place.machine, gib * GIB)
         table = f"{subject.name}-{gib}gib.csv"
         found[name] = _tuned(place, subject, until, card, table, FEW_TRIALS if place.tiny else 3 * FEW_TRIALS)
-    return {"done": all(found.get(f"{gib} GiB", {}).get("done") for gib in cards), "cards": found}
+        yield {"done": all(found.get(f"{gib} GiB", {}).get("done") for gib in cards), "cards": found}
 
 
 def capped(machine: Machine, most_bytes: int) -> Machine:
@@ -268,7 +269,7 @@ def _searched(file: Path, result: Result) -> Found:
     return {"seconds": spent, "random_seconds": expected(table, NEAR * min(table.feasible.values())).cost}
 
 
-def isolation(place: Place, deadline: float, _: Found) -> Found:
+def isolation(place: Place, deadline: float, _: Found) -> Iterator[Found]:
     """See that a trial which runs out of memory, or breaks the device, harms no other."""
     subject, recipe = FLUX if place.tiny else SD15, Recipe(turned={"precision": "bf16"})
     task, deadline = place.task(subject), _enough(deadline)
@@ -282,7 +283,7 @@ def isolation(place: Place, deadline: float, _: Found) -> Found:
             "out_of_memory": seen(crowd, Recipe(), deadline),
             "after": seen(evaluator, recipe, deadline, asked),
         }
-    return {"done": True, **found}
+    yield {"done": True, **found}
 
 
 def _broken(evaluator: IsolatedEvaluator, recipe: Recipe, deadline: float) -> Found:
@@ -294,19 +295,20 @@ def _broken(evaluator: IsolatedEvaluator, recipe: Recipe, deadline: float) -> Fo
         return {"first": failure.detail.splitlines()[0][:300], "then": failure.outcome}
 
 
-def compiled_again(place: Place, deadline: float, _: Found) -> Found:
+def compiled_again(place: Place, deadline: float, _: Found) -> Iterator[Found]:
     """See what the first call takes in a process that finds what another one compiled."""
     del deadline  # two processes, each with its own limit
     recipe = Recipe(turned={"precision": "bf16", "compile": "regional"})
     task = place.task(SDXL)
     refused = space_for(task.setting).why_not(recipe)
     if refused:
-        return {"done": True, "reason": refused}
+        yield {"done": True, "reason": refused}
+        return
     calls = [{"first_s": first, "later_s": later} for first, later in first_calls(task, recipe, cache_dir() / "again")]
-    return {"done": True, "recipe": recipe.key, "calls": calls}
+    yield {"done": True, "recipe": recipe.key, "calls": calls}
 
 
-def verified(place: Place, deadline: float, _: Found) -> Found:
+def verified(place: Place, deadline: float, _: Found) -> Iterator[Found]:
     """Run every knob alone, and what each rule refuses, on the small pipelines, as `autotune verify` does."""
     file = place.folder / "compatibility.jsonl"
     names = [architecture.name for architecture in ARCHITECTURES][: 1 if place.tiny else None]
@@ -321,7 +323,7 @@ def verified(place: Place, deadline: float, _: Found) -> Found:
     rows = verify(Wanted(names=names, minutes=minutes), file, note)
     wrong = [f"{row.architecture}, {row.recipe.key}: {said}" for row in rows if (said := difference(row))]
     ended_early = time.monotonic() - started >= 60 * minutes
-    return {"done": place.tiny or not ended_early, "rows": len(rows), "new_rows": count, "differences": wrong}
+    yield {"done": place.tiny or not ended_early, "rows": len(rows), "new_rows": count, "differences": wrong}
 
 
 def _enough(deadline: float) -> float:

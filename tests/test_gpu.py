@@ -118,12 +118,13 @@ def test_without_a_gpu_it_says_what_it_needs(tmp_path: Path) -> None:
 def test_a_part_that_fails_takes_no_other_along_and_is_tried_again(gpu: Any, tmp_path: Path) -> None:
     asked: list[dict[str, Any]] = []
 
-    def fails(_: Any, __: float, before: dict[str, Any]) -> dict[str, Any]:
+    def fails(_: Any, __: float, before: dict[str, Any]) -> Iterator[dict[str, Any]]:
         asked.append(before)
+        yield {"done": False, "rows": [*before.get("rows", ()), 1]}
         raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
-    def works(_: Any, __: float, before: dict[str, Any]) -> dict[str, Any]:
-        return {"done": len(asked) > 1, "count": before.get("count", 0) + 1}
+    def works(_: Any, __: float, before: dict[str, Any]) -> Iterator[dict[str, Any]]:
+        yield {"done": len(asked) > 1, "count": before.get("count", 0) + 1}
 
     parts = [gpu.Part("fails", "?", 1, fails), gpu.Part("works", "?", 1, works)]
     results: dict[str, Any] = {"schema_version": 1, "tiny": False, "parts": {}}
@@ -131,6 +132,7 @@ def test_a_part_that_fails_takes_no_other_along_and_is_tried_again(gpu: Any, tmp
     for count in (1, 2):
         assert gpu.run(parts, place, results, gpu.time.monotonic() + 60) == 1
         assert "illegal memory access" in results["parts"]["fails"]["error"]
+        assert results["parts"]["fails"]["rows"] == [1] * count, "what it found before it failed is kept"
         assert results["parts"]["works"]["count"] == count
     assert parts_of(tmp_path) == results["parts"]
     assert "error" not in asked[1]
@@ -145,9 +147,9 @@ def test_what_there_is_no_time_for_is_not_begun(gpu: Any, tmp_path: Path) -> Non
 def test_the_time_is_shared_by_weight(gpu: Any, tmp_path: Path) -> None:
     given: list[float] = []
 
-    def takes(_: Any, deadline: float, __: dict[str, Any]) -> dict[str, Any]:
+    def takes(_: Any, deadline: float, __: dict[str, Any]) -> Iterator[dict[str, Any]]:
         given.append(deadline - gpu.time.monotonic())
-        return {"done": True}
+        yield {"done": True}
 
     parts = [gpu.Part(str(weight), "?", weight, takes) for weight in (3, 1)]
     results: dict[str, Any] = {"schema_version": 1, "tiny": False, "parts": {}}
