@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import statistics
 from typing import TYPE_CHECKING
 
@@ -27,7 +28,9 @@ class Row(Value):
 
     quality: the share of the baseline's CLIP score; energy_j: of an image, where energy was the objective; cost: of
     1000 images, in the money of the lab's price per hour; before: how many times as long it takes as in the older
-    sweep. carried: of the recipes of a like machine, how many were tried, ran, and whether the plan is one of them.
+    sweep, baseline_before: the same of the baseline, by which a slower machine is told from a worse plan. doubts: what
+    went on beside the measurements. carried: of the recipes of a like machine, how many were tried, ran, and whether
+    the plan is one of them.
     """
 
     machine: str
@@ -48,6 +51,8 @@ class Row(Value):
     energy_j: float | None = None
     cost: float | None = None
     before: float | None = None
+    baseline_before: float | None = None
+    doubts: str = ""
     carried: str = ""
     best: bool = False
 
@@ -55,6 +60,15 @@ class Row(Value):
     def title(self) -> str:
         """The job without its machine."""
         return self.job.rpartition(" on ")[0]
+
+    @property
+    def said_worse(self) -> str:
+        """What there is to say of a plan that takes longer than in the older sweep, behind how many times as long."""
+        if not self.baseline_before:
+            return self.doubts
+        as_long = self.before and abs(math.log(self.before / self.baseline_before)) < math.log(WORSE)
+        blame = ", so it is the machine that is slower" if as_long else ""
+        return f"The baseline takes {self.baseline_before:.2f} times as long{blame}. {self.doubts}".strip()
 
 
 class Told(Value):
@@ -117,12 +131,15 @@ def told(journal: Journal, store: Store, older: Journal | None = None) -> Told:
 
 def _beside(rows: Sequence[Row], older: Sequence[Row]) -> list[Row]:
     """Return rows that say what has become of them; with other software a machine is of another kind, yet itself."""
-    before = {name: row.latency_ms for row in older for name in (row.job, (row.title, row.machine)) if row.latency_ms}
+    before = {name: row for row in older for name in (row.job, (row.title, row.machine)) if row.latency_ms}
     found = ((row, before.get(row.job) or before.get((row.title, row.machine))) for row in rows)
-    return [
-        row.model_copy(update={"before": row.latency_ms / was_ms}) if row.latency_ms and was_ms else row
-        for row, was_ms in found
-    ]
+    return [row.model_copy(update=_times(row, was)) if was else row for row, was in found]
+
+
+def _times(row: Row, was: Row) -> dict[str, float]:
+    """Return how many times as long as in the older sweep the plan and the baseline take."""
+    pairs = {"before": (row.latency_ms, was.latency_ms), "baseline_before": (row.baseline_ms, was.baseline_ms)}
+    return {name: now / then for name, (now, then) in pairs.items() if now and then}
 
 
 def _row(journal: Journal, job: str, store: Store) -> Row:
@@ -161,6 +178,7 @@ def _figures(plan: Plan, trials: Sequence[Trial], price: float | None) -> dict[s
         "quality": quality.mean / quality.baseline_mean if quality and quality.baseline_mean else None,
         "energy_j": joules[0] / plan.scope.workload.batch if joules else None,
         "cost": 1000 * an_image_h * price if price is not None else None,
+        "doubts": " ".join(plan.notes),
     }
 
 

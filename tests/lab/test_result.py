@@ -116,3 +116,31 @@ def test_parquet_keeps_types_and_what_is_unknown() -> None:
         "string",
     )
     assert {field.name: str(field.type) for field in parquet.read_table(io.BytesIO(as_parquet(()))).schema} == types
+
+
+@pytest.mark.parametrize(
+    ("baseline", "doubts", "said"),
+    [
+        (None, "", ""),
+        (None, "Others were busy.", "Others were busy."),
+        (1.0, "", "The baseline takes 1.00 times as long."),
+        (
+            1.73,
+            "Others were busy.",
+            "The baseline takes 1.73 times as long, so it is the machine that is slower. Others",
+        ),
+        (1.2, "", "The baseline takes 1.20 times as long."),
+    ],
+)
+def test_a_slower_machine_is_told_from_a_worse_plan(baseline: float | None, doubts: str, said: str) -> None:
+    row = ROWS[0].model_copy(update={"before": 1.71, "baseline_before": baseline, "doubts": doubts})
+    assert row.said_worse.startswith(said)
+    assert bool(row.said_worse) is bool(said)
+
+
+def test_both_are_compared_with_the_older_sweep(tmp_path: Path) -> None:
+    older, newer = swept(tmp_path, 1), swept(tmp_path, 2, slowed={"tiny": 1.25})
+    rows = [row for row in beside(tmp_path, newer, older).rows if row.model == "tiny"]
+    assert {(round(row.before or 0, 3), round(row.baseline_before or 0, 3)) for row in rows} == {(1.25, 1.0)}
+    text = render("sweep.md", told=beside(tmp_path, newer, older), style="")
+    assert "as long. The baseline takes 1.00 times as long.\n" in text
