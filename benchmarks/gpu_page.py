@@ -60,7 +60,9 @@ def _machine(found: Found) -> Iterator[str]:
     for gpu in found["accelerators"]:
         yield f"{gpu['name']}, {_gib(gpu['total_bytes'])}, driver {gpu['driver']}."
     yield f"{found['cores']} cores of {found['cpu']}, {_gib(found['ram_bytes'])} of RAM."
-    versions = {name: found["software"].get(name, "missing") for name in ("torch", "diffusers", "torchao", "triton")}
+    versions = {
+        name: found["software"].get(name, "missing") for name in ("torch", "diffusers", "torchao", "bitsandbytes")
+    }
     yield ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
     if found["missing"]:
         yield f"Not installed, and so left out: {', '.join(found['missing'])}."
@@ -160,8 +162,8 @@ def _isolation(found: Found) -> Iterator[str]:
     before, after, crowded = found["before"], found["after"], found["out_of_memory"]
     if before["outcome"] == after["outcome"] == "ok":
         ratio = after["latency_ms"] / before["latency_ms"]
-        yield f"A call took {_ms(before['latency_ms'])} before what follows, and {_ms(after['latency_ms'])} after it "
-        yield f"({ratio:.3f} times)."
+        took = f"{_ms(before['latency_ms'])} before what follows, and {_ms(after['latency_ms'])} after it"
+        yield f"A call took {took} ({ratio:.3f} times)."
     yield f"A trial with too little memory ended as `{crowded['outcome']}`: {crowded.get('reason', '')}"
     if found["broken"]:
         yield f"A trial broke its device ({found['broken']['first']}); what it did then: {found['broken']['then']}."

@@ -135,7 +135,9 @@ def look(place: Place, deadline: float, _: Found) -> Iterator[Found]:
     machine, task = place.machine, place.task(FLUX if place.tiny else SD15)
     with trials_of(task) as evaluator:
         first = seen(evaluator, Recipe(), _enough(deadline), ["say_origin"])
-    missing = sorted({"bitsandbytes", "gguf", "optimum-quanto", "torchao", "triton"} - machine.software.versions.keys())
+    missing = sorted(
+        {"bitsandbytes", "cache_dit", "gguf", "optimum_quanto", "torchao"} - machine.software.versions.keys()
+    )
     gpus = [each.model_dump(mode="json", exclude={"uuid_hash"}) for each in machine.accelerators]
     yield {
         "done": True,

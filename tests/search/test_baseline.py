@@ -30,7 +30,7 @@ from autotune.search.recipe import UNMODIFIED, Recipe
 from autotune.search.sampler import TPESampler
 from autotune.search.space import Space
 from autotune.search.study import study
-from autotune.search.verify.architectures import Architecture
+from autotune.search.verify.architectures import ARCHITECTURES
 
 from ..store.samples import SCOPE
 from .conftest import MODULES
@@ -168,7 +168,7 @@ def test_a_real_search_goes_on_with_bf16(task: Task) -> None:
 @pytest.fixture
 def card(tmp_path: Path) -> ModelCard:
     """A model of half precision, whose weights are files."""
-    folder = Architecture("sd", "", list).write(tmp_path / "model")
+    folder = ARCHITECTURES[0].save(tmp_path / "model")
     for file in folder.rglob("*.safetensors"):
         halves = {name: tensor.bfloat16() for name, tensor in load_file(file).items()}
         save_file(halves, file)

@@ -131,12 +131,12 @@ def test_a_scorer_that_is_killed_is_replaced(task: Task) -> None:
 @pytest.mark.skipif(not probe().software.cxx_compiler, reason="inductor needs a C++ compiler")
 def test_what_inductor_leaves_is_the_recipes_own(task: Task) -> None:
     """Half a file that a killed compiler leaves there fails no other recipe."""
-    compiled = Recipe(turned={"compile": "full"})
+    compiled = Recipe(turned={"compile": "regional"})
     with IsolatedEvaluator(task, MODULES) as evaluator:
         evaluator.opened(compiled, time.monotonic() + 300, {}).__exit__()
         folder = evaluator._place(compiled, "compiled")
         assert list(folder.rglob("*.so"))
-        assert folder != evaluator._place(Recipe(turned={"compile": "full", "precision": "bf16"}), "compiled")
+        assert folder != evaluator._place(Recipe(turned={"compile": "regional", "precision": "bf16"}), "compiled")
 
 
 @pytest.mark.slow

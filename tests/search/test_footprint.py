@@ -98,8 +98,8 @@ def recipes(space: Space) -> Iterator[Recipe]:
             yield from (recipe_of({"precision": precision, knob: choice}) for choice in space.choices[knob])
 
 
-MOST = 40
-"""So many recipes of each kind: a whole one takes a minute and a half."""
+MOST = 16
+"""So many recipes of each kind: forty take a minute and a half."""
 
 
 @pytest.mark.slow

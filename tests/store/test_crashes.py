@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from subprocess import Popen
 
 
-@pytest.mark.parametrize("kills", [30, pytest.param(200, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("kills", [30, pytest.param(100, marks=pytest.mark.slow)])
 def test_what_was_acknowledged_survives_a_kill(tmp_path: Path, kills: int) -> None:
     rng = random.Random(kills)
     path = tmp_path / "autotune.db"
