@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from PIL import Image
 
 from autotune.search.measured import Trial
 from autotune.search.plan import Plan
@@ -60,8 +62,8 @@ class User:
             finally:
                 running.kill()
 
-    def python(self, program: str) -> str:
-        command = [sys.executable, "-c", program]
+    def python(self, program: str, *arguments: str) -> str:
+        command = [sys.executable, "-c", program, *arguments]
         done = subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=300, check=True)
         return done.stdout
 
@@ -176,6 +178,43 @@ print(json.dumps([seconds, image.size, middle, corner, other.size, pipe.answer.p
     assert middle[0] > 150 > middle[2], "the circle is red"
     assert corner[2] > 150 > corner[0], "the background is blue"
     assert seconds < 20
+
+
+EXPORTING = f"""
+import hashlib, json, sys
+from pathlib import Path
+import torch
+import autotune
+from autotune.planner.catalogue import find_model
+from autotune.planner.choose import needs_bytes
+from autotune.planner.exported import script_of
+from autotune.store.store import Store
+
+with Store.read() as store:
+    plans = store.plans_of(store.runs("shapes")[0].id)
+made = []
+for plan in plans:
+    pipe = autotune.load("shapes", max_memory_bytes=needs_bytes(plan))
+    assert pipe.answer.plan == plan, (pipe.answer.plan.recipe, plan.recipe)
+    image = pipe({PROMPT!r}, generator=torch.Generator().manual_seed(0)).images[0]
+    made.append(hashlib.sha256(image.tobytes()).hexdigest())
+    folder = Path(sys.argv[1], str(len(made)))
+    folder.mkdir(parents=True)
+    (folder / "script.py").write_text(script_of(find_model("shapes"), plan))
+print(json.dumps(made))
+"""
+
+
+def test_the_script_of_every_plan_of_the_family_makes_the_image_of_load(user: User, tmp_path: Path) -> None:
+    loaded = json.loads(user.python(EXPORTING, str(tmp_path)).splitlines()[-1])
+    assert loaded
+    without = "import sys, runpy; sys.modules['autotune'] = None; runpy.run_path('script.py')"  # importing it fails
+    for number, digest in enumerate(loaded, 1):
+        folder = tmp_path / str(number)
+        command = [sys.executable, "-W", "ignore", "-c", without, PROMPT]
+        done = subprocess.run(command, cwd=folder, env=user.environment, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        assert hashlib.sha256(Image.open(folder / "image-0.png").tobytes()).hexdigest() == digest
 
 
 def test_ctrl_c_keeps_what_was_measured_and_the_next_run_goes_on(tmp_path: Path) -> None:
