@@ -81,10 +81,13 @@ def promise(turn: tuple[str, Choice], choices: Choices) -> int:
 def portfolio(space: SearchSpace, device: str) -> list[Recipe]:
     """Return the known good recipes that the space allows, in order; inductor's come last on a CPU.
 
-    There a compilation takes most of a minute and its gain over OpenVINO has not been seen.
+    There a compilation takes most of a minute and its gain over OpenVINO has not been seen. fp16 is for cards without
+    bf16: on others it is as fast and overflows sooner.
     """
     recipes = [Recipe(turned=dict(turned)) for turned, _ in KNOWN_GOOD]
     allowed = [recipe for recipe in recipes if recipe in space]
+    if "bf16" in space.choices.get("precision", ()):
+        allowed = [recipe for recipe in allowed if recipe.turned.get("precision") != "fp16"]
     if device == "cpu":
         allowed.sort(key=lambda recipe: recipe.turned.get("compile") in {"full", "regional"})
     return allowed

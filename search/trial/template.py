@@ -48,7 +48,7 @@ def main(arguments: list[str]) -> None:
     control = socket.socket(fileno=int(arguments[0]))
     _prctl(PR_SET_PDEATHSIG, signal.SIGKILL)  # while it imports, it does not see that the other side has gone
     with untouched():
-        _import(modules)
+        _import([*modules, f"{__package__}.worker"])  # else each trial would import that by itself
     _prctl(PR_SET_PDEATHSIG, 0)  # from here on it sees that, and ends its trials
     _prctl(PR_SET_CHILD_SUBREAPER, 1)
     _say(control, {"ready": os.getpid()})

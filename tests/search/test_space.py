@@ -248,7 +248,9 @@ def test_the_portfolio_breaks_no_rule_and_knows_its_sources() -> None:
     for turned, source in KNOWN_GOOD:
         assert EVERYTHING.why_not(Recipe(turned=dict(turned))) is None
         assert source
-    assert len(portfolio(EVERYTHING, "cuda")) == len(KNOWN_GOOD)
+    assert len(portfolio(EVERYTHING, "cuda")) == len(KNOWN_GOOD) - 1, "all but that for cards without bf16"
+    before_ampere = replace(EVERYTHING, choices={**EVERYTHING.choices, "precision": ("fp32", "fp16")})
+    assert {recipe.turned["precision"] for recipe in portfolio(before_ampere, "cuda")[1:]} == {"fp16"}
     assert portfolio(EVERYTHING, "cpu")[-1].turned["compile"] in {"full", "regional"}
 
 
