@@ -42,6 +42,8 @@ from autotune.search.task import device_of
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from autotune.probes.machine import Machine
+
 RESULTS = Path(__file__).parent / "results" / "gpu"
 FEWEST_S = 5.0  # a part that has less is not begun
 
@@ -73,7 +75,7 @@ def main(arguments: list[str] | None = None) -> int:
     (folder / ".gitignore").write_text("/home/\n", encoding="utf-8")
     os.environ["AUTOTUNE_HOME"] = str((folder / "home").resolve())
     parts = [part for part in PARTS if not options.only or part.name in options.only]
-    results = _read(folder, tiny=options.tiny)
+    results = _read(folder, machine, tiny=options.tiny)
     place = Place(folder, machine, options.tiny)
     return run(parts, place, results, time.monotonic() + 60 * options.minutes)
 
@@ -105,6 +107,8 @@ def run(parts: list[Part], place: Place, results: dict[str, Any], deadline: floa
             results["parts"][part.name] = found
             _write(place.folder, results)
         failed = failed or int("error" in results["parts"].get(part.name, {}))
+        if failed and part is PARTS[0]:
+            break  # no trial can use the device, so nothing else can be measured
     return failed
 
 
@@ -125,14 +129,19 @@ def _attempted(part: Part, place: Place, deadline: float, before: dict[str, Any]
         yield {**found, "done": False, "error": error, "took_s": took_s + time.monotonic() - started}
 
 
-def _read(folder: Path, *, tiny: bool) -> dict[str, Any]:
-    """Return the results so far; those of a rehearsal and of the models are never mixed."""
+def _read(folder: Path, machine: Machine, *, tiny: bool) -> dict[str, Any]:
+    """Return the results so far; those of a rehearsal and of the models, or of two machines, are never mixed."""
     file = folder / "result.json"
-    results: dict[str, Any] = {"schema_version": 1, "tiny": tiny, "parts": {}}
+    scope = f"{machine.fingerprint} {machine.software.key}"
+    results: dict[str, Any] = {"schema_version": 1, "tiny": tiny, "scope": scope, "parts": {}}
     if file.exists():
         found = json.loads(file.read_text(encoding="utf-8"))
         if found["tiny"] != tiny:
             sys.exit(f"{file} is of {'a rehearsal' if found['tiny'] else 'the models'}: give another folder with -o.")
+        if found["scope"] != scope:
+            sys.exit(
+                f"{file} is of another machine, or of other versions of the libraries: give another folder with -o."
+            )
         results = found
     return results
 

@@ -66,9 +66,6 @@ def _machine(found: Found) -> Iterator[str]:
     yield ", ".join(f"{name} {version}" for name, version in versions.items()) + "."
     if found["missing"]:
         yield f"Not installed, and so left out: {', '.join(found['missing'])}."
-    if first["outcome"] != "ok":
-        yield f"A trial could not use the device ({first['outcome']}): {first['reason']}"
-        return
     how = "forked from" if first["say_origin"]["forked"] else "begun anew, as libraries had touched the device in"
     yield f"A trial's process was {how} the template, and used the device."
 
@@ -100,6 +97,7 @@ def _ladder(found: Found) -> Iterator[str]:
 
 def _tuned(found: Found) -> Iterator[str]:
     if "trials" not in found:
+        yield _said(found)
         return
     yield f"{found['trials']} trials in {found['seconds']:.0f} s; the trials are in `{found['table']}`. {_said(found)}"
     yield ""
@@ -134,7 +132,7 @@ def _tuned(found: Found) -> Iterator[str]:
 
 
 def _said(found: Found) -> str:
-    reason = found["reason"].rstrip(".")
+    reason = found.get("reason", "").rstrip(".")
     return f"{reason[:1].upper()}{reason[1:]}." if reason else ""
 
 
@@ -160,7 +158,9 @@ def _isolation(found: Found) -> Iterator[str]:
     if "before" not in found:
         return
     before, after, crowded = found["before"], found["after"], found["out_of_memory"]
-    if before["outcome"] == after["outcome"] == "ok":
+    if before["outcome"] != "ok" or after["outcome"] != "ok":
+        yield f"A trial beside them failed: {before.get('reason') or after.get('reason')}"
+    else:
         ratio = after["latency_ms"] / before["latency_ms"]
         took = f"{_ms(before['latency_ms'])} before what follows, and {_ms(after['latency_ms'])} after it"
         yield f"A call took {took} ({ratio:.3f} times)."

@@ -20,6 +20,7 @@ from compile_cache import first_calls
 from gpu_subjects import CARDS_GIB, FLUX, SD15, SDXL, Step, Subject
 from ladder import possible
 
+from autotune.errors import UnfitError
 from autotune.planner.cli.progress import reporter
 from autotune.planner.cli.verification import say_row
 from autotune.planner.export import MEASURES, SOURCES, table_of
@@ -135,6 +136,9 @@ def look(place: Place, deadline: float, _: Found) -> Iterator[Found]:
     machine, task = place.machine, place.task(FLUX if place.tiny else SD15)
     with trials_of(task) as evaluator:
         first = seen(evaluator, Recipe(), _enough(deadline), ["say_origin"])
+    if first["outcome"] != "ok":
+        msg = f"A trial's process cannot use the {task.device} ({first['outcome']}): {first['reason']}"
+        raise UnfitError(msg)
     missing = sorted(
         {"bitsandbytes", "cache_dit", "gguf", "optimum_quanto", "torchao"} - machine.software.versions.keys()
     )
@@ -176,9 +180,13 @@ def climbed(subject: Subject, steps: Sequence[Step], place: Place, deadline: flo
             yield {"done": len(known) == len(steps), "rows": [known[it.says] for it in steps if it.says in known]}
 
 
-def tuned(subject: Subject, place: Place, deadline: float, _: Found) -> Iterator[Found]:
-    """Tune as `autotune --model` does, and keep the trials as a replay table."""
-    yield _tuned(place, subject, deadline, place.machine, f"{subject.name}.csv", FEW_TRIALS if place.tiny else None)
+def tuned(subject: Subject, place: Place, deadline: float, before: Found) -> Iterator[Found]:
+    """Tune as `autotune --model` does, and keep the trials as a replay table.
+
+    One that failed before it had any result is begun anew: its failed baseline would be remembered.
+    """
+    fresh, most = bool(before) and "trials" not in before, FEW_TRIALS if place.tiny else None
+    yield _tuned(place, subject, deadline, place.machine, f"{subject.name}.csv", most, fresh=fresh)
 
 
 def family(subject: Subject, place: Place, deadline: float, before: Found) -> Iterator[Found]:
@@ -192,7 +200,10 @@ def family(subject: Subject, place: Place, deadline: float, before: Found) -> It
         until = now + (deadline - now) / (len(cards) - number)
         card = capped(place.machine, gib * GIB)
         table = f"{subject.name}-{gib}gib.csv"
-        found[name] = _tuned(place, subject, until, card, table, FEW_TRIALS if place.tiny else 3 * FEW_TRIALS)
+        try:
+            found[name] = _tuned(place, subject, until, card, table, FEW_TRIALS if place.tiny else 3 * FEW_TRIALS)
+        except UnfitError as failure:  # that nothing fits such a card is a result
+            found[name] = {"done": True, "reason": str(failure)}
         yield {"done": all(found.get(f"{gib} GiB", {}).get("done") for gib in cards), "cards": found}
 
 
@@ -209,9 +220,18 @@ def capped(machine: Machine, most_bytes: int) -> Machine:
     return machine.model_copy(update={"accelerators": tuple(cards)})
 
 
-def _tuned(place: Place, subject: Subject, deadline: float, machine: Machine, table: str, most: int | None) -> Found:  # noqa: PLR0913 - all of a tuning
+def _tuned(  # noqa: PLR0913 - all of a tuning
+    place: Place,
+    subject: Subject,
+    deadline: float,
+    machine: Machine,
+    table: str,
+    most: int | None,
+    *,
+    fresh: bool = False,
+) -> Found:
     started = time.monotonic()
-    request = place.request(subject, budget_s=max(1.0, deadline - started), most_trials=most)
+    request = place.request(subject, budget_s=max(1.0, deadline - started), most_trials=most, fresh=fresh)
     with reporter(as_json=False) as tell:
         result = tune(request, tell, machine=machine)
     with Store.read() as store:

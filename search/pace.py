@@ -21,6 +21,7 @@ WARM_UP_S = 30.0
 STEADY = 0.02  # a call whose steps differ by less from those after it is warm
 NEAR = 1.1  # only what is so near to the best has to be known better
 PRECISE = 0.02  # half of the 90 % interval of the median
+ENOUGH_S = 60.0  # of warm calls, three or more: what is best is measured again in the last round
 SLOW = 1.15
 HOPELESS = 1.2  # by the fastest call so far
 STOP = 1.5  # in the middle of the first call
@@ -58,7 +59,8 @@ def is_hopeless(latency: Latency, best_ms: float, *, beside_others: bool) -> boo
 def is_enough(latency: Latency, best_ms: float) -> bool:
     """Return whether the latency is known well enough, for one that is not hopeless.
 
-    The half of the 90 % interval of the median must be 2 %, if it is near the best; there are seven warm calls at most.
+    The half of the 90 % interval of the median must be 2 %, if it is near the best; there are seven warm calls at most,
+    and fewer where they take a minute in all.
     """
     count = len(latency.kept_ms)
     spent_s = sum(latency.samples_ms[: latency.warm_up]) / 1000
@@ -66,7 +68,8 @@ def is_enough(latency: Latency, best_ms: float) -> bool:
         return False
     if len(latency.samples_ms) < FIRST_CALLS + 1 and not _looks_steady(latency.steps_ms) and spent_s < WARM_UP_S:
         return False
-    if count >= MOST_CALLS or latency.median_ms > NEAR * best_ms:
+    is_long = sum(latency.kept_ms) >= 1000 * ENOUGH_S
+    if count >= MOST_CALLS or is_long or latency.median_ms > NEAR * best_ms:
         return True
     return Z_90 * MEDIAN * latency.spread / math.sqrt(count) <= PRECISE
 

@@ -67,6 +67,14 @@ def test_what_is_near_the_best_is_measured_longer() -> None:
     assert len((*rough, *rough, 100.0)) == MOST_CALLS
 
 
+def test_three_calls_that_take_a_minute_are_enough() -> None:
+    noisy = (20_000.0, 23_000.0, 18_000.0)
+    assert is_enough(latency(*noisy), math.inf)
+    assert not is_enough(latency(*noisy, steps=(900.0, 700.0, 800.0)), math.inf), "the first is another"
+    assert not is_enough(latency(*(0.9 * each for each in noisy)), math.inf)
+    assert not is_enough(latency(30_000.0, 31_000.0), math.inf)
+
+
 def test_three_calls_of_which_the_first_is_another_are_not_enough() -> None:
     assert not is_enough(latency(120.0, 100.0, 100.0, steps=(12.0, 10.0, 10.0)), 50.0)
     assert is_enough(latency(120.0, 100.0, 100.0, 100.0, steps=(12.0, 10.0, 10.0, 10.0)), 50.0)

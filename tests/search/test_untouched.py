@@ -2,20 +2,29 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import psutil
 import pytest
 
 from autotune.probes.accelerators import Accelerator
+from autotune.search.evaluate import IsolatedEvaluator
+from autotune.search.recipe import UNMODIFIED
 from autotune.search.trial.failure import TrialFailure
 from autotune.search.trial.process import Template, trial_environment
 from autotune.search.trial.untouched import CAPABILITY, told
 
 from ..store.samples import MACHINE
+from .conftest import MODULES as SEARCHED
+
+if TYPE_CHECKING:
+    from autotune.search.task import Task
 
 MODULES = ("psutil", "tests.search.touching")
 
@@ -57,6 +66,20 @@ def test_a_trial_of_a_touched_template_begins_anew_in_its_place() -> None:
         assert not psutil.pid_exists(trial.pid)
         with template.fork() as other, pytest.raises(TrialFailure, match="do_nothing"):
             other.ask({"do": "nothing"}, 60)
+
+
+@pytest.mark.slow
+def test_a_trial_that_begins_anew_measures_as_any_other(task: Task) -> None:
+    found = []
+    for more in ((), ("autotune.tests.search.touched",)):
+        with IsolatedEvaluator(task, (*SEARCHED, *more), 600 * 2**20) as evaluator:
+            found.append(evaluator.evaluate(0, UNMODIFIED, math.inf, time.monotonic() + 300))
+    forked, anew = found
+    assert (forked.outcome, anew.outcome) == ("ok", "ok"), anew.detail
+    assert forked.weights_bytes == anew.weights_bytes
+    assert forked.peak_memory_bytes
+    assert anew.peak_memory_bytes
+    assert 0.5 < anew.peak_memory_bytes / forked.peak_memory_bytes < 2, "the libraries are no recipe's"
 
 
 IMPORTS = """
