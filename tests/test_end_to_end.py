@@ -329,6 +329,7 @@ FOR_ONE_IMAGE = {"sdxl", "sd3", "pixart", "ltx"}
 """Kinds that are tuned for the time of one image with loading, where nothing that takes long to load can win."""
 
 
+@pytest.mark.filterwarnings("ignore")  # diffusers warns of what small models lack
 @pytest.mark.parametrize("kind", ARCHITECTURES, ids=lambda kind: kind.name)
 def test_every_kind_of_pipeline_ends_with_a_plan_or_says_that_nothing_is_faster(
     kind: Architecture, tmp_path: Path
