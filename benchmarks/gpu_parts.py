@@ -11,7 +11,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -321,12 +321,13 @@ def compiled_again(place: Place, deadline: float, _: Found) -> Iterator[Found]:
     """See what the first call takes in a process that finds what another one compiled."""
     del deadline  # two processes, each with its own limit
     recipe = Recipe(turned={"precision": "bf16", "compile": "regional"})
-    task = place.task(SDXL)
+    folder = cache_dir() / f"again-{time.time_ns()}"  # a tuning may have compiled the same, and kept it
+    task = replace(place.task(SDXL), artifacts=folder / "artifacts")
     refused = space_for(task.setting).why_not(recipe)
     if refused:
         yield {"done": True, "reason": refused}
         return
-    calls = [{"first_s": first, "later_s": later} for first, later in first_calls(task, recipe, cache_dir() / "again")]
+    calls = [{"first_s": first, "later_s": later} for first, later in first_calls(task, recipe, folder)]
     yield {"done": True, "recipe": recipe.key, "calls": calls}
 
 
