@@ -325,7 +325,7 @@ def test_made_up_weights_are_tuned_and_their_plan_is_tried_first_with_real_ones(
     assert user.run("plan", str(bare)).returncode != 0
 
 
-FOR_ONE_IMAGE = {"sdxl", "sd3", "pixart", "ltx"}
+FOR_ONE_IMAGE = {"sdxl", "sd3", "pixart", "sana", "ltx"}
 """Kinds that are tuned for the time of one image with loading, where nothing that takes long to load can win."""
 
 
