@@ -6,9 +6,11 @@ import statistics
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from autotune.planner.choose import said_bytes
+from autotune.planner.said import said_ms
+
 Found = dict[str, Any]
 
-GIB = 2**30
 NOT_MEASURED = "Not measured yet."
 REHEARSAL = "**A rehearsal**: small pipelines of the same classes stood in for the models. No figure here is of a GPU."
 
@@ -45,12 +47,12 @@ def _table(heads: Sequence[str], rows: Sequence[Sequence[object]]) -> Iterator[s
         yield f"| {' | '.join(map(str, row))} |"
 
 
-def _gib(count: int | None) -> str:
-    return f"{count / GIB:.2f} GiB" if count else ""
+def _size(count: int | None) -> str:
+    return said_bytes(count) if count else ""
 
 
-def _ms(number: float | None) -> str:
-    return f"{number:.0f} ms" if number else ""
+def _time(milliseconds: float | None) -> str:
+    return said_ms(milliseconds) if milliseconds else ""
 
 
 def _machine(found: Found) -> Iterator[str]:
@@ -58,8 +60,8 @@ def _machine(found: Found) -> Iterator[str]:
     if not first:
         return
     for gpu in found["accelerators"]:
-        yield f"{gpu['name']}, {_gib(gpu['total_bytes'])}, driver {gpu['driver']}."
-    yield f"{found['cores']} cores of {found['cpu']}, {_gib(found['ram_bytes'])} of RAM."
+        yield f"{gpu['name']}, {_size(gpu['total_bytes'])}, driver {gpu['driver']}."
+    yield f"{found['cores']} cores of {found['cpu']}, {_size(found['ram_bytes'])} of RAM."
     versions = {
         name: found["software"].get(name, "missing") for name in ("torch", "diffusers", "torchao", "bitsandbytes")
     }
@@ -80,12 +82,12 @@ def _ladder(found: Found) -> Iterator[str]:
         rows.append(
             (
                 row["step"],
-                _ms(latency) or row["outcome"],
+                _time(latency) or row["outcome"],
                 f"{base / latency:.2f}" if latency else row["reason"],
                 published,
-                _gib(row.get("predicted_bytes")),
-                _gib(row.get("peak_memory_bytes")),
-                _gib(memory.get("allocated_bytes")),
+                _size(row.get("predicted_bytes")),
+                _size(row.get("peak_memory_bytes")),
+                _size(memory.get("allocated_bytes")),
                 f"{row.get('cold_s', 0.0):.0f} s" if latency else "",
                 f"{row.get('step_ms', 0.0):.1f} ms" if latency else "",
                 f"{row['gpu_clock']:.0%}" if row.get("gpu_clock") else "",
@@ -106,11 +108,11 @@ def _tuned(found: Found) -> Iterator[str]:
         [
             (
                 f"`{plan['recipe']}`",
-                _ms(plan["latency_ms"]),
-                f"{plan['speedup']:.2f} (`{plan['baseline']}`, {_ms(plan['baseline_ms'])})",
+                _time(plan["latency_ms"]),
+                f"{plan['speedup']:.2f} (`{plan['baseline']}`, {_time(plan['baseline_ms'])})",
                 f"{plan['speedup_low']:.2f} to {plan['speedup_high']:.2f}",
                 "yes" if plan["raced"] else "no",
-                _gib(plan["peak_memory_bytes"]),
+                _size(plan["peak_memory_bytes"]),
             )
             for plan in found["plans"]
         ],
@@ -162,13 +164,14 @@ def _isolation(found: Found) -> Iterator[str]:
         yield f"A trial beside them failed: {before.get('reason') or after.get('reason')}"
     else:
         ratio = after["latency_ms"] / before["latency_ms"]
-        took = f"{_ms(before['latency_ms'])} before what follows, and {_ms(after['latency_ms'])} after it"
+        took = f"{_time(before['latency_ms'])} before what follows, and {_time(after['latency_ms'])} after it"
         yield f"A call took {took} ({ratio:.3f} times)."
     yield f"A trial with too little memory ended as `{crowded['outcome']}`: {crowded.get('reason', '')}"
     if found["broken"]:
         yield f"A trial broke its device ({found['broken']['first']}); what it did then: {found['broken']['then']}."
         taken = [each.get("count_memory", {}).get("taken_bytes") for each in (before, after)]
-        yield f"Of the GPU's memory {_gib(taken[0])} were taken in the first of these trials, {_gib(taken[1])} at last."
+        first, last = map(_size, taken)
+        yield f"Of the GPU's memory {first} were taken in the first of these trials, {last} in the last."
     else:
         yield "That a trial breaks its device was not tried: there is no GPU."
 

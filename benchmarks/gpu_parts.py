@@ -96,7 +96,7 @@ class Part:
 @contextmanager
 def trials_of(task: Task, memory_limit_bytes: int | None = None) -> Iterator[IsolatedEvaluator]:
     """Give what runs recipes, whose trials know the commands of this benchmark."""
-    limit = memory_limit_bytes or max(SPARE_BYTES, task.machine.memory.free_bytes - SPARE_BYTES)
+    limit = memory_limit_bytes or task.machine.memory.free_bytes - SPARE_BYTES
     with IsolatedEvaluator(task, (*task.modules, "gpu_inside"), limit) as evaluator:
         yield evaluator
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ..search.recipe import UNMODIFIED, Recipe
 from .choose import said_bytes
 from .estimate import room_of
 from .predict import Lessons, Need, Shape, need_of
@@ -12,13 +11,14 @@ from .shape import known_shape
 
 if TYPE_CHECKING:
     from ..search.measured import Trial
+    from ..search.recipe import Recipe
     from ..search.task import Task
 
 
 class Foresight:
     """Predicts the peaks of a task's recipes, where the model's demands are known; else it says nothing of any."""
 
-    def __init__(self, task: Task, lessons: Lessons, begin: Recipe = UNMODIFIED) -> None:
+    def __init__(self, task: Task, lessons: Lessons, begin: Recipe) -> None:
         """Look up what is known of the task's model. Nothing is rehearsed for it. begin: what is tried first."""
         self._task = task
         self._begin = begin
@@ -31,7 +31,7 @@ class Foresight:
 
         What a search begins with is tried in any case, as everything is compared with it.
         """
-        if self._shape is None or recipe in (UNMODIFIED, self._begin):
+        if self._shape is None or recipe == self._begin:
             return None
         need = self._need(recipe, self._shape, self._lessons)
         if need.low_bytes > self._room.free_bytes:

@@ -137,7 +137,8 @@ def tune(
     with the_only_tuner(), Store.open() as store:
         space = space_for(task.setting)
         lessons = experience_of(store, task.machine, task.card, task.workload).lessons
-        foresight = Foresight(task, lessons, begins_with(task.setting, space))
+        begin = begins_with(task.setting, space)
+        foresight = Foresight(task, lessons, begin)
         space = replace(space, room=None if request.force else foresight.crowded)
         run = store.begin_run(task.scope, task.machine, fresh=request.fresh)
         on_event(Prepared(task, space, run, budget_s))
@@ -157,7 +158,7 @@ def tune(
             most = request.most_trials or 10**9
             first = (*request.first, *carried_over(store, task))
             session = _Session(
-                task, space, evaluator, trials, note, on_event, started + budget_s, budget_s, most, first, crew
+                task, space, begin, evaluator, trials, note, on_event, started + budget_s, budget_s, most, first, crew
             )
             try:
                 found = session.help() if crew.helps else session.run(run.id)
@@ -186,6 +187,7 @@ class _Session:
 
     task: Task
     space: Space
+    begin: Recipe
     evaluator: IsolatedEvaluator
     trials: list[Trial]
     note: Callable[[Recipe | Trial], None]
@@ -239,7 +241,7 @@ class _Session:
         known = list(self.trials)
         self.crew.join(sampler.leave)
         limits = (self.task.tolerance, self.deadline, self.most)
-        possible = ways(self.space, self._first())
+        possible = ways(self.space, self.begin)
         for happened in study(self.evaluator, sampler, known, *limits, possible, self.crew, self._kept_s):
             self.note(happened)
         if time.monotonic() >= self.deadline - self._kept_s():
@@ -321,11 +323,8 @@ class _Session:
         baseline = baseline_of(self.trials)
         if baseline is None or baseline.recipe == UNMODIFIED:
             return "the unmodified pipeline"
-        fits = "" if baseline.recipe == self._first() else "; the unmodified pipeline does not fit"
+        fits = "" if baseline.recipe == self.begin else "; the unmodified pipeline does not fit"
         return f"the baseline ({baseline.recipe}{fits})"
-
-    def _first(self) -> Recipe:
-        return begins_with(self.task.setting, self.space)
 
     def screened_plans(self, run_id: str, without: set[Recipe] | None = None) -> list[Plan]:
         """Return the plans of the front as the trials alone show it, fastest first."""
