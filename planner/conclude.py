@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FINALISTS = 3
 FAR = 1.15  # what was slower than the best by more than this when it was tried does not overtake it in the last round
 ROUNDS = 2 * FEWEST_ROUNDS  # of a short last round
+LONG_S = 240.0  # of the baseline's calls in it: where they take longer there are fewer rounds
 SMALLER = 0.9  # a plan that is no faster must at least need this much less memory to be kept
 
 
@@ -37,11 +38,21 @@ def finalists(trials: Sequence[Trial], tolerance: float, without: Collection[Rec
     return [trial.recipe for trial in ranked if trial.cost <= FAR * ranked[0].cost][:FINALISTS]
 
 
-def race_s(candidates: Sequence[Recipe], trials: Sequence[Trial]) -> float:
-    """Return how long a short last round of these candidates and the baseline takes, as their trials went."""
+def race_s(candidates: Sequence[Recipe], trials: Sequence[Trial], *, together: bool) -> float:
+    """Return how long a short last round of these candidates and the baseline takes, as their trials went.
+
+    together: they stay loaded side by side; else each is loaded twice.
+    """
     baseline = baseline_of(trials)
-    runners = [*([baseline] if baseline else []), *_measured(candidates, trials)]
-    return sum(trial.ready_s + ROUNDS * trial.median_ms / 1000 for trial in runners)
+    if baseline is None:
+        return 0.0
+    runners = [baseline, *_measured(candidates, trials)]
+    loads = 1 if together else 2
+    return sum(loads * trial.ready_s + _rounds(baseline) * trial.median_ms / 1000 for trial in runners)
+
+
+def _rounds(baseline: Trial) -> int:
+    return max(FEWEST_ROUNDS, min(ROUNDS, int(LONG_S * 1000 / baseline.median_ms)))
 
 
 def confirming_s(candidates: Sequence[Recipe], trials: Sequence[Trial], prompts: int) -> float:
@@ -53,12 +64,13 @@ def confirming_s(candidates: Sequence[Recipe], trials: Sequence[Trial], prompts:
     baseline, able = baseline_of(trials), _measured(candidates, trials)
     if baseline is None or baseline.quality is None or not able:
         return 0.0
-    return _missing_s(baseline, prompts) + max(_missing_s(trial, prompts) for trial in able)
+    unseen = prompts - _rounds(baseline)
+    return _missing_s(baseline, unseen) + max(_missing_s(trial, unseen) for trial in able)
 
 
 def _missing_s(trial: Trial, prompts: int) -> float:
     judged = len(trial.quality.scores) if trial.quality else 0
-    count = max(0, prompts - judged - ROUNDS)
+    count = max(0, prompts - judged)
     return trial.ready_s + count * trial.median_ms / 1000 if count else 0.0
 
 

@@ -263,7 +263,14 @@ class _Session:
     def _last_round_s(self) -> float:
         """Return how long it takes to race who would race now, and to make the images that the winner still lacks."""
         candidates = conclude.finalists(self.trials, self.task.tolerance)
-        return SLACK * conclude.race_s(candidates, self.trials) + self._confirming_s(candidates)
+        return SLACK * self._race_s(candidates) + self._confirming_s(candidates)
+
+    def _race_s(self, candidates: Sequence[Recipe]) -> float:
+        return conclude.race_s(candidates, self.trials, together=self._fit_together(candidates))
+
+    def _fit_together(self, candidates: Sequence[Recipe]) -> bool:
+        runners = {self.evaluator.baseline, *candidates}
+        return conclude.fit_together(runners, self.trials, self.task, SPARE_BYTES)
 
     def _confirming_s(self, candidates: Sequence[Recipe]) -> float:
         return SLACK * conclude.confirming_s(candidates, self.trials, len(self.task.prompts))
@@ -271,7 +278,7 @@ class _Session:
     def _goes_on(self) -> str:
         """Return what to do where the budget ended too early, in brackets: by then there may be more to race."""
         candidates = conclude.finalists(self.trials, self.task.tolerance)
-        another_s = conclude.race_s(candidates[-1:], self.trials) - conclude.race_s([], self.trials)
+        another_s = self._race_s(candidates[-1:]) - self._race_s([])
         more_s = SLACK * another_s * (conclude.FINALISTS - len(candidates))
         enough_s = 10 * math.ceil((self._last_round_s() + more_s) / AT_MOST / 10)
         longer = f", and --budget {enough_s}s is enough for it" if enough_s > self.budget_s else ""
@@ -293,8 +300,7 @@ class _Session:
     def _raced(self, run_id: str, candidates: Sequence[Recipe]) -> list[Plan]:
         self.evaluator.recall(self.trials)  # another way may have turned out to be the fastest baseline
         spare_s = max(CONFIRMING * self.budget_s, self._confirming_s(candidates)) if self.task.scorer else 0.0
-        runners = {self.evaluator.baseline, *candidates}
-        together = conclude.fit_together(runners, self.trials, self.task, SPARE_BYTES)
+        together = self._fit_together(candidates)
         lanes = race(self.evaluator, candidates, self.deadline, together=together, spare_s=spare_s)
         tried = {trial.recipe: trial.quality for trial in self.trials}
         qualities = {lane.recipe: tried.get(lane.recipe) for lane in lanes[1:]}

@@ -18,7 +18,7 @@ from .speedup import is_faster, is_precise, speedup
 from .trial.failure import TrialFailure
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from ..probes.load import Load
     from .evaluate import IsolatedEvaluator
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 FEWEST_ROUNDS = 4
 LOOKS = (8, 12, 16, 24, 32, 48, 64)
 """After so many rounds it is asked whether more are needed, and after the last there are no more."""
+TURNS = (4, 4, 8, 8, 8, 16, 16)
+"""How many calls each makes in a turn where they are loaded in turn: the first two make a short last round."""
 
 
 @dataclass
@@ -60,34 +62,37 @@ def race(
     """Return the lanes of the baseline and of these recipes, in that order; the i-th samples of all belong together.
 
     together: all pipelines stay loaded and take turns call by call, first on the prompts that judged nothing yet;
-    otherwise, where they do not fit side by side, they are loaded in turn, twice, forwards and backwards. A recipe that
-    fails falls out; the others go on. Once there are enough rounds, the last `spare_s` before the deadline are left to
-    others. Raises CutOffError if the deadline leaves no time for enough rounds.
+    otherwise, where they do not fit side by side, they are loaded in turn, again and again, forwards and backwards. A
+    recipe that fails falls out; the others go on. Once there are enough rounds, the last `spare_s` before the deadline
+    are left to others, and nothing is begun that would not end before. Raises CutOffError if the deadline leaves no
+    time for enough rounds.
     """
     lanes = [Lane(recipe, objective=evaluator.task.objective) for recipe in (evaluator.baseline, *recipes)]
+    done, round_s = 0, 0.0
     with ExitStack() as stack:
         processes: dict[str, TrialProcess] = {}
-        for number, prompts in enumerate(_rounds(evaluator, together=together)):
+        for number, prompts in enumerate(_turns(evaluator, together=together)):
             running = [lane for lane in lanes if not lane.fell_out and not lane.beaten]
-            end = deadline - spare_s if number >= FEWEST_ROUNDS else deadline
-            if time.monotonic() >= end or (number in LOOKS and is_decided(running)):
+            began = time.monotonic()
+            end = deadline - spare_s - round_s * len(prompts) if done >= FEWEST_ROUNDS else deadline
+            if began >= end or (done in LOOKS and is_decided(running)):
                 break
             for lane in running[:: -1 if number % 2 else 1]:
                 if not lane.beaten:
                     _turn(evaluator, lane, prompts, deadline, processes, stack if together else None)
+            done += len(prompts)
+            round_s = (time.monotonic() - began) / len(prompts)
     _even(lanes)
     if len(lanes[0].samples_ms) < FEWEST_ROUNDS:
         raise CutOffError
     return lanes
 
 
-def _rounds(evaluator: IsolatedEvaluator, *, together: bool) -> list[range]:
-    """Return the prompts of each round: one a round side by side, where none is left the same again."""
-    first, last = evaluator.task.screening, len(evaluator.task.prompts)
-    if together:
-        return [range(index, index + 1) for index in islice(cycle(range(first, last)), LOOKS[-1])]
-    middle = (first + last) // 2
-    return [range(first, middle), range(middle, last)]
+def _turns(evaluator: IsolatedEvaluator, *, together: bool) -> Iterator[list[int]]:
+    """Yield the prompts of each turn: one side by side, where none is left the same again; else some at a time."""
+    prompts = cycle(range(evaluator.task.screening, len(evaluator.task.prompts)))
+    for calls in [1] * LOOKS[-1] if together else TURNS:
+        yield list(islice(prompts, calls))
 
 
 def is_decided(running: Sequence[Lane]) -> bool:
@@ -108,7 +113,7 @@ def is_decided(running: Sequence[Lane]) -> bool:
 def _turn(  # noqa: PLR0913 - all of one call
     evaluator: IsolatedEvaluator,
     lane: Lane,
-    prompts: range,
+    prompts: Sequence[int],
     deadline: float,
     processes: dict[str, TrialProcess],
     stack: ExitStack | None,

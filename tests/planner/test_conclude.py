@@ -293,10 +293,20 @@ class TestGains:
 def test_a_last_round_takes_what_its_runners_took() -> None:
     slow = trial_of(TOME, 500).model_copy(update={"load_s": 3.0, "cold_s": 1.0})
     failed = trial_of(BF16, None, outcome="crashed")
-    assert race_s([TOME], [trial_of(UNMODIFIED, 1000), slow, failed]) == pytest.approx(
-        race_s([], [trial_of(UNMODIFIED, 1000)]) + 4 + 8 * slow.median_ms / 1000
+    for together, loads in ((True, 1), (False, 2)):
+        alone_s = race_s([], [trial_of(UNMODIFIED, 1000)], together=together)
+        assert race_s([TOME], [trial_of(UNMODIFIED, 1000), slow, failed], together=together) == pytest.approx(
+            alone_s + loads * 4 + 8 * slow.median_ms / 1000
+        )
+    assert race_s([BF16], [failed], together=True) == 0
+
+
+@pytest.mark.parametrize(("call_s", "rounds"), [(1, 8), (30, 8), (40, 6), (60, 4), (3600, 4)])
+def test_a_last_round_of_long_calls_has_fewer_rounds(call_s: float, rounds: int) -> None:
+    baseline = trial_of(UNMODIFIED, 1000 * call_s)
+    assert race_s([], [baseline], together=True) == pytest.approx(
+        baseline.ready_s + rounds * baseline.median_ms / 1000, rel=0.02
     )
-    assert race_s([BF16], [failed]) == 0
 
 
 def test_a_winner_is_confirmed_by_the_images_that_neither_its_trial_nor_a_short_last_round_made() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Self
 
 import pytest
@@ -13,6 +13,7 @@ from autotune.planner.tune import LAST_ROUND, Result, tune
 from autotune.search.calls import Calls
 from autotune.search.evaluate import CutOffError
 from autotune.search.measured import Latency, Quality, Trial
+from autotune.search.pace import FIRST_CALLS
 from autotune.search.recipe import UNMODIFIED, Recipe
 from autotune.search.trial.failure import TrialFailure
 from autotune.search.verdict import judged
@@ -49,6 +50,8 @@ class MadeUp:
 
     task: Task
     clock: Clock
+    slower: float = 1.0
+    peak_bytes: int = 2**20
     baseline: Recipe = UNMODIFIED
     made: dict[Recipe, set[int]] = field(default_factory=dict)
 
@@ -69,18 +72,19 @@ class MadeUp:
         return {}
 
     def call_s(self, recipe: Recipe) -> float:
-        return BASELINE_S if recipe == UNMODIFIED else PLAN_S * (1 + len(recipe.key) / 1000)
+        call_s = BASELINE_S if recipe == UNMODIFIED else PLAN_S * (1 + len(recipe.key) / 1000)
+        return self.slower * call_s
 
     def evaluate(self, number: int, recipe: Recipe, best: float, deadline: float) -> Trial:
         del best
         facts: dict[str, Any] = {}
         try:
             self.opened(recipe, deadline, facts)
-            self.run(self, recipe, range(self.task.screening), deadline, facts)
+            self.run(self, recipe, range(self.task.screening if self.task.scorer else FIRST_CALLS), deadline, facts)
         except TrialFailure as failure:
             raise CutOffError from failure
         latency = Latency(samples_ms=(1000 * self.call_s(recipe),) * 3)
-        quality = self.judged(recipe, self.task.screening)
+        quality = self.judged(recipe, self.task.screening) if self.task.scorer else None
         return Trial(
             number=number,
             recipe=recipe,
@@ -95,7 +99,7 @@ class MadeUp:
     def opened(self, recipe: Recipe, deadline: float, facts: dict[str, Any]) -> MadeUp:
         del recipe
         self.clock.work(LOAD_S, deadline)
-        facts |= {"load_s": LOAD_S, "cold_s": 0.0, "peak_memory_bytes": 2**20}
+        facts |= {"load_s": LOAD_S, "cold_s": 0.0, "peak_memory_bytes": self.peak_bytes}
         return self
 
     def run(
@@ -109,8 +113,10 @@ class MadeUp:
             calls.samples_ms.append(1000 * self.call_s(recipe))
         return calls
 
-    def quality(self, recipe: Recipe, deadline: float) -> Quality:
+    def quality(self, recipe: Recipe, deadline: float) -> Quality | None:
         """Make the images that are missing, as far as time goes, and judge by those of which there are pairs."""
+        if self.task.scorer is None:
+            return None
         count = len(self.task.prompts)
         for each in (recipe, self.baseline):
             missing = sorted(set(range(len(self.task.prompts))) - self.made[each])
@@ -141,12 +147,21 @@ def clock(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clock:
     return clock
 
 
+@pytest.fixture
+def one_by_one(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """The same for pipelines that do not fit side by side."""
+    monkeypatch.setattr(
+        "autotune.planner.tune.IsolatedEvaluator", lambda task, *_: MadeUp(task, clock, peak_bytes=2**50)
+    )
+    return clock
+
+
 def tuned(budget_s: float) -> Result:
     return tune(Request(model="shapes", budget_s=budget_s))
 
 
 def test_the_verdict_in_question_is_open_by_some_images_and_good_by_all(clock: Clock) -> None:
-    evaluator, recipe = MadeUp(tuned(1000).task, clock), Recipe(turned={"precision": "bf16"})
+    evaluator, recipe = MadeUp(tuned(100).task, clock), Recipe(turned={"precision": "bf16"})
     good = [evaluator.judged(recipe, count).shortfall(0.01) <= 0 for count in (16, 18, 22, 28, 32)]
     assert good == [True, False, False, False, True]
 
@@ -163,8 +178,8 @@ def test_a_winner_is_judged_by_all_images_where_the_budget_allows_it(clock: Cloc
 
 def test_a_large_budget_is_searched_but_for_the_last_rounds_share(clock: Clock) -> None:
     begins_s: list[float] = []
-    tune(Request(model="shapes", budget_s=2000), lambda _: begins_s.append(clock.now_s))
-    assert begins_s[-1] - STARTED_S >= (1 - LAST_ROUND) * 2000
+    tune(Request(model="shapes", budget_s=1000), lambda _: begins_s.append(clock.now_s))
+    assert begins_s[-1] - STARTED_S >= (1 - LAST_ROUND) * 1000
 
 
 def test_what_ends_too_early_says_how_long_it_takes_and_then_it_does(clock: Clock) -> None:
@@ -184,3 +199,26 @@ def test_a_budget_that_is_too_small_gets_further_each_time(clock: Clock) -> None
     assert sittings[0].reason.startswith("the budget ended before anything but the baseline was tried")
     assert all("is enough for it" in sitting.reason for sitting in sittings[1:])
     assert clock.now_s - STARTED_S <= 4 * 50
+
+
+@pytest.mark.parametrize("budget_s", [200, 300, 600])
+def test_what_is_loaded_in_turn_ends_within_the_budget_too(one_by_one: Clock, budget_s: float) -> None:
+    result = tuned(budget_s)
+    assert result.plan, result.reason
+    assert result.plan.raced
+    assert one_by_one.now_s - STARTED_S <= budget_s
+
+
+@pytest.mark.parametrize("peak_bytes", [2**20, 2**50])
+def test_calls_that_take_a_minute_leave_time_for_more_than_the_baseline(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, peak_bytes: int
+) -> None:
+    monkeypatch.setattr(
+        "autotune.planner.tune.IsolatedEvaluator",
+        lambda task, *_: MadeUp(replace(task, scorer=None), clock, slower=30, peak_bytes=peak_bytes),
+    )
+    result = tuned(900)
+    assert len(result.trials) >= 3, result.reason
+    assert result.plan, result.reason
+    assert result.plan.raced
+    assert clock.now_s - STARTED_S <= 900

@@ -112,7 +112,7 @@ def test_the_fastest_that_is_offloaded_and_nothing_else_gives_the_latency() -> N
     found = baseline_of(trials)
     assert found is trials[2]
     assert finalists(trials, TOLERANCE) == [BF16, offload("model", precision="bf16")]
-    assert race_s([BF16], trials) == pytest.approx(8 * 0.220)
+    assert race_s([BF16], trials, together=True) == pytest.approx(8 * 0.220)
     plan = screened_plan(SCOPE, "run", trials[4], found)
     assert plan
     assert (plan.baseline, plan.baseline_latency.median_ms) == (offload("group_leaf_stream"), 150)
