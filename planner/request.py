@@ -19,7 +19,7 @@ from .catalogue import find_model
 from .catalogue.configurations import sized
 from .objectives import objective_of
 from .prompts import prompts_in
-from .scorer import scorer_id
+from .scorer import scorer_id, witness_id
 
 if TYPE_CHECKING:
     from ..probes.machine import Machine
@@ -33,6 +33,7 @@ class Request:
 
     budget_s: wall seconds for everything; most_trials: trials in all; tolerance: the share of the baseline's CLIP
     score that may be lost; fidelity: how close images must be to the baseline's own, as `near`, `close` or `similar`.
+    scorer, also: folders of the CLIPModel that judges images, and of further models that look at them.
     prompts: a file with one a line, in the place of the model's own. lora: adapters, each
     `PATH` or `PATH:SCALE`; allow: what may be changed of the model beside, which can be `distilled`; distilled: where
     distilled variants lie, each `NAME=PATH`. weights: `hub` fetches them first where they are not here, `random` makes
@@ -52,6 +53,7 @@ class Request:
     guidance: float | None = None
     prompts: Path | None = None
     scorer: Path | None = None
+    also: tuple[Path, ...] = ()
     fidelity: str = ""
     objective: str = "latency"
     images: int | None = None
@@ -121,6 +123,7 @@ def task_of(request: Request, machine: Machine) -> tuple[Task, float]:
         fidelity=_tier(request.fidelity),
         objective=objective_of(request.objective, request.images, workload.batch, device_of(machine)),
         added=added,
+        witnesses={witness_id(folder): folder.absolute() for folder in request.also},
     )
     return task, request.budget_s or model.budget_s
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 from ..errors import TrialProcessError
 from .additions import distilled_in
 from .measured import Quality, Worst
-from .trial.answers import A, Compared, Scored, understood
+from .trial.answers import A, Compared, Scored, Witnessed, understood
 from .trial.failure import TrialFailure
 from .verdict import judged
+from .witness import Witness, kind_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from .recipe import Recipe
@@ -34,6 +35,7 @@ class Judge:
         self._process: TrialProcess | None = None
         self._scores: dict[tuple[str, int], float] = {}
         self._alike: dict[tuple[str, int], tuple[float, float]] = {}
+        self._told: dict[tuple[str, str, int], float] = {}  # by a witness, of a recipe's n-th image
 
     def dismiss(self) -> None:
         """End the process; another one starts when it is needed."""
@@ -42,12 +44,16 @@ class Judge:
             self._process = None
 
     def recall(self, recipe: Recipe, baseline: Recipe, quality: Quality) -> None:
-        """Take over the scores of an earlier sitting, and how like the images were where that was seen of all."""
+        """Take over the scores of an earlier sitting, and what else was said of the images where it was of all."""
         for who, scores in ((recipe, quality.scores), (baseline, quality.baseline_scores)):
             self._scores |= {(who.key, index): score for index, score in enumerate(scores)}
         if len(quality.likeness) == len(quality.psnr) == len(quality.scores):
             for index, alike in enumerate(zip(quality.likeness, quality.psnr, strict=True)):
                 self._alike.setdefault((recipe.key, index), alike)
+        for witness in quality.witnesses:
+            if len(witness.figures) == len(quality.scores):
+                for who, figures in ((recipe, witness.figures), (baseline, witness.baseline_figures)):
+                    self._told |= {(witness.model, who.key, index): figure for index, figure in enumerate(figures)}
 
     def knows(self, recipe: Recipe, index: int) -> bool:
         """Return whether the n-th image of a recipe has been scored."""
@@ -83,7 +89,44 @@ class Judge:
             likeness=tuple(ssim for ssim, _ in alike),
             psnr=tuple(psnr for _, psnr in alike),
             fidelity="" if recipe == baseline else self._task.fidelity,
+            witnesses=() if recipe == baseline else tuple(self._witnesses(recipe, baseline, count, deadline)),
         )
+
+    def _witnesses(self, recipe: Recipe, baseline: Recipe, count: int, deadline: float) -> Iterator[Witness]:
+        """Yield what each further model says of the images of which the baseline's are at hand too.
+
+        Of a distilled variant's nobody says how like they are: they are not meant to be.
+        """
+        for model, folder in self._task.witnesses.items():
+            kind = kind_in(folder)
+            if kind is None or (kind != "score" and distilled_in(recipe)):
+                continue
+            self._hear(model, recipe, baseline, count, deadline)
+            if kind == "score":
+                self._hear(model, baseline, baseline, count, deadline)
+            heard = [index for index in range(count) if (model, recipe.key, index) in self._told]
+            own = [self._told[model, recipe.key, index] for index in heard]
+            alike = {"likeness": 1.0, "distance": 0.0}.get(kind)
+            other = [self._told[model, baseline.key, index] if alike is None else alike for index in heard]
+            if own:
+                yield Witness(model=model, kind=kind, figures=tuple(own), baseline_figures=tuple(other))
+
+    def _hear(self, model: str, recipe: Recipe, baseline: Recipe, count: int, deadline: float) -> None:
+        """Ask a model about those images of a recipe that it has not seen yet."""
+        unseen = [index for index in range(count) if (model, recipe.key, index) not in self._told]
+        pairs = {index: (self._image(recipe, index), self._image(baseline, index)) for index in unseen}
+        at_hand = {index: pair for index, pair in pairs.items() if all(file.exists() for file in pair)}
+        if at_hand:
+            files, references = zip(*at_hand.values(), strict=True)
+            command = {
+                "do": "witness",
+                "model": str(self._task.witnesses[model]),
+                "files": list(map(str, files)),
+                "references": list(map(str, references)),
+                "prompts": [self._task.prompts[index] for index in at_hand],
+            }
+            figures = self._asked(command, Witnessed, recipe, deadline).figures
+            self._told |= {(model, recipe.key, index): told for index, told in zip(at_hand, figures, strict=True)}
 
     def _worst(self, differences: Sequence[float]) -> tuple[Worst, ...]:
         lost = sorted((difference, index) for index, difference in enumerate(differences) if difference < 0)[:WORST]
@@ -131,5 +174,6 @@ class Judge:
                 raise
             if standing:
                 return self._asked(command, kind, recipe, deadline)
-            msg = f"The scorer in {self._task.scorer} could not score the images of {recipe}. {failure.detail}"
+            who = command.get("model", self._task.scorer)
+            msg = f"The model in {who} could not judge the images of {recipe}. {failure.detail}"
             raise TrialProcessError(msg) from failure

@@ -13,6 +13,7 @@ from ..value import Value
 from .fidelity import Tier, missed, tier_of
 from .pace import FIRST_CALLS, warm_up_calls
 from .recipe import Recipe
+from .witness import Witness
 
 Outcome = Literal["ok", "out_of_memory", "unfit", "timeout", "crashed", "slow", "bad_image"]
 
@@ -87,7 +88,8 @@ class Quality(Value):
     taken (search/verdict.py). `worst` has the three images that lost most. `likeness` and `psnr` are the structural
     similarity (SSIM) with the baseline's own images and the ratio of peak to noise in decibels, of those that were at
     hand, empty where they mean nothing because a distilled variant made them. `fidelity` is the tier that they had to
-    be in; empty where none was asked for, and they are reported only.
+    be in; empty where none was asked for, and they are reported only. `witnesses` are what further models said of the
+    images that were at hand.
     """
 
     scorer: str
@@ -98,6 +100,7 @@ class Quality(Value):
     likeness: tuple[float, ...] = ()
     psnr: tuple[float, ...] = ()
     fidelity: Tier | Literal[""] = ""
+    witnesses: tuple[Witness, ...] = ()
 
     @model_validator(mode="after")
     def _paired(self) -> Quality:
@@ -136,7 +139,15 @@ class Quality(Value):
     @property
     def tier(self) -> Tier | None:
         """The closest tier of fidelity that the images are in."""
-        return tier_of(self.likeness)
+        return tier_of(self.likeness, self._lpips)
+
+    @property
+    def _lpips(self) -> tuple[float, ...]:
+        """How far images are from the baseline's own, empty where no witness says so of as many as SSIM does."""
+        for witness in self.witnesses:
+            if witness.kind == "distance" and len(witness.figures) == len(self.likeness):
+                return witness.figures
+        return ()
 
     def shortfall(self, tolerance: float) -> float:
         """Return by how many points the bound misses what is tolerated; 0 or less means that it is met.
@@ -145,7 +156,9 @@ class Quality(Value):
         asked for and missed by more, it is that, in hundredths.
         """
         missing = -tolerance * self.baseline_mean - self.bound
-        return max(missing, 100 * missed(self.fidelity, self.likeness)) if self.fidelity else missing
+        if not self.fidelity:
+            return missing
+        return max(missing, 100 * missed(self.fidelity, self.likeness, self._lpips))
 
 
 class Trial(Value):

@@ -16,7 +16,7 @@ from .workload import Workload
 SCHEMA_VERSION = 1
 
 
-_ADDED = ("adapters", "distilled", "weights", "architecture", "objective", "fidelity")
+_ADDED = ("adapters", "distilled", "weights", "architecture", "objective", "fidelity", "witnesses")
 
 
 class Scope(Value):
@@ -28,7 +28,7 @@ class Scope(Value):
     into the baseline and into every trial, by digest and scale, and `distilled` the variants that were allowed.
     `weights` is `random` where they were made up, and `architecture` then the digest by which the model is known.
     `objective` says what was to be small, empty where that was the latency, and `fidelity` how close images had to be
-    to the baseline's own, empty where nothing was asked.
+    to the baseline's own, empty where nothing was asked. `witnesses` names the further models that looked at images.
     `pipeline_class` says how the model is called; the revision decides it, so it is no part of the key, and older
     rows have an empty one.
     """
@@ -48,6 +48,7 @@ class Scope(Value):
     architecture: str = ""
     objective: str = ""
     fidelity: str = ""
+    witnesses: tuple[str, ...] = ()
     pipeline_class: str = ""
 
     @property

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -33,6 +34,7 @@ class Task:
     scorer: the folder of a CLIPModel, None where quality cannot be measured.
     tolerance: the share of the baseline's CLIP score that may be lost.
     fidelity: how close images must be to the baseline's own; empty where that is reported only.
+    witnesses: further models that look at the images, by their names, and the folders that they lie in.
     """
 
     card: ModelCard
@@ -48,6 +50,7 @@ class Task:
     objective: Objective = LATENCY
     fidelity: Tier | Literal[""] = ""
     added: Additions = NOTHING_ADDED
+    witnesses: Mapping[str, Path] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Refuse what cannot be judged."""
@@ -59,6 +62,9 @@ class Task:
             raise UsageError(msg)
         if self.fidelity and not self.scorer:
             msg = "Fidelity is judged beside the CLIP score, which nothing here measures: name a model with --scorer."
+            raise UsageError(msg)
+        if self.witnesses and not self.scorer:
+            msg = "Other models look at images beside the one that scores them: name that with --scorer."
             raise UsageError(msg)
         if self.fidelity and self.added.distilled_allowed:
             msg = "Distilled variants make other images than the baseline: leave out --fidelity, or --allow distilled."
@@ -107,6 +113,7 @@ class Task:
             architecture=self.card.architecture if self.made_up else "",
             objective=self.objective.key,
             fidelity=self.fidelity,
+            witnesses=tuple(sorted(self.witnesses)),
         )
 
     @property

@@ -16,6 +16,7 @@ from autotune.search.fidelity import TIERS
 from autotune.search.measured import Latency, Outcome, Quality, Trial, Worst
 from autotune.search.plan import Gain, Plan, Scope
 from autotune.search.recipe import Recipe
+from autotune.search.witness import Kind, Witness
 from autotune.search.workload import Workload
 from autotune.value import key_of
 
@@ -63,7 +64,17 @@ def qualities(draw: st.DrawFn) -> Quality:
         likeness=draw(st.lists(st.floats(-1, 1), max_size=len(pairs)).map(tuple)),
         psnr=draw(st.lists(st.floats(0, 100), max_size=len(pairs)).map(tuple)),
         fidelity=draw(st.sampled_from(["", *TIERS])),
+        witnesses=draw(st.lists(witnesses(), max_size=2).map(tuple)),
     )
+
+
+@st.composite
+def witnesses(draw: st.DrawFn) -> Witness:
+    """What a further model says of one to four images."""
+    pairs = draw(st.lists(st.tuples(SCORES, SCORES), min_size=1, max_size=4))
+    figures, baseline_figures = zip(*pairs, strict=True)
+    kind = draw(st.sampled_from(get_args(Kind)))
+    return Witness(model=draw(KEYS), kind=kind, figures=figures, baseline_figures=baseline_figures)
 
 
 def trials() -> st.SearchStrategy[Trial]:

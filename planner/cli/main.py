@@ -16,6 +16,7 @@ import typer
 from ...errors import AutotuneError, UsageError
 from . import asking, doctor, jobs, lab, looking, recorded
 from .options import (
+    Also,
     Batch,
     Budget,
     Distilled,
@@ -30,6 +31,7 @@ from .options import (
     Prompts,
     Size,
     Steps,
+    Weights,
     request_of,
 )
 
@@ -51,13 +53,6 @@ class Change(StrEnum):
     """What of the model itself may be changed."""
 
     distilled = "distilled"
-
-
-class Weights(StrEnum):
-    """Where weights come from that are not here, or are not to be used."""
-
-    hub = "hub"
-    random = "random"
 
 
 class LogFormat(StrEnum):
@@ -110,16 +105,14 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
     guidance: Guidance = None,
     prompts: Prompts = None,
     scorer: Annotated[Path | None, typer.Option(help="Folder of the CLIPModel that judges the images.")] = None,
+    also: Also = None,
     fidelity: Fidelity = None,
     objective: Goal = None,
     images: Images = None,
     lora: Lora = None,
     allow: Annotated[list[Change] | None, typer.Option(help="What else may be changed: distilled variants.")] = None,
     distilled: Distilled = None,
-    weights: Annotated[
-        Weights | None,
-        typer.Option(help="hub: fetched first; random: made up, so that only latency and memory are tuned."),
-    ] = None,
+    weights: Weights = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Start over, though this was tuned or begun before.")] = False,
     force: Force = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be tried, and try nothing.")] = False,
@@ -145,7 +138,8 @@ def autotune(  # noqa: PLR0913 - each is an option of the command
         raise UsageError(msg)
     request = request_of(model, size, steps, batch, frames, guidance, prompts)
     request = replace(request, lora=tuple(lora or ()), allow=tuple(allow or ()), distilled=tuple(distilled or ()))
-    request = replace(request, **_amounts(budget, tolerance), scorer=scorer, fidelity=str(fidelity or ""))
+    request = replace(request, **_amounts(budget, tolerance), scorer=scorer, also=tuple(also or ()))
+    request = replace(request, fidelity=str(fidelity or ""))
     request = replace(request, objective=str(objective or "latency"), images=images, weights=str(weights or ""))
     request = replace(request, fresh=fresh, force=force)
     if dry_run:

@@ -56,6 +56,16 @@ Goal = Annotated[
 Images = Annotated[int | None, typer.Option(min=1, help="With --objective total: how many images.")]
 
 
+Also = Annotated[
+    list[Path] | None,
+    typer.Option(
+        metavar="FOLDER",
+        help="Another model that looks at the images, whose figures are reported: LPIPS (which then decides on "
+        "--fidelity), an encoder of images such as DINO, a CLIPModel such as PickScore. Can be repeated.",
+    ),
+]
+
+
 class Closeness(StrEnum):
     """How close images must be to the baseline's own."""
 
@@ -67,6 +77,19 @@ class Closeness(StrEnum):
 Fidelity = Annotated[
     Closeness | None,
     typer.Option("--fidelity", help="How close images must be to the baseline's own [default: reported only]."),
+]
+
+
+class Whence(StrEnum):
+    """Where weights come from that are not here, or are not to be used."""
+
+    hub = "hub"
+    random = "random"
+
+
+Weights = Annotated[
+    Whence | None,
+    typer.Option(help="hub: fetched first; random: made up, so that only latency and memory are tuned."),
 ]
 Force = Annotated[
     bool, typer.Option("--force", help="Try also what cannot fit into memory, as far as can be predicted.")

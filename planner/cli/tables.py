@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from ...search.plan import Gain, Plan
     from ...search.space import Space
     from ...search.task import Task
+    from ...search.witness import Witness
     from ..choose import Answer
     from ..compare import Comparison
     from ..explain import Explanation, Overview
@@ -119,6 +120,8 @@ def _comparison(plan: Plan) -> Table:
             table.add_row("likeness to it (SSIM)", "", _said_likeness(plan.quality))
         elif distilled_in(plan.recipe):
             table.add_row("likeness to it (SSIM)", "", "not meant: distilled")
+        for witness in plan.quality.witnesses:
+            table.add_row(*_said_by(witness))
     else:
         table.add_row("CLIP score", "not measured", "not measured")
     return table
@@ -137,6 +140,15 @@ def _said_likeness(quality: Quality) -> str:
     psnr = f", PSNR {statistics.fmean(quality.psnr):.1f} dB" if quality.psnr else ""
     asked = f", {quality.fidelity} is asked" if quality.fidelity else ""
     return f"{quality.ssim:.3f}{psnr}: {quality.tier or 'another image'}{asked}"
+
+
+def _said_by(witness: Witness) -> tuple[str, str, str]:
+    """Say what another model says of the images: a score of both, or how like the baseline's own they are."""
+    name = _plain(witness.model.partition("@")[0])
+    if witness.kind == "score":
+        return f"score by {name}", f"{witness.baseline_mean:.2f}", f"{witness.mean:.2f}"
+    said = {"likeness": "likeness to it by", "distance": "distance from it by"}[witness.kind]
+    return f"{said} {name}", "", f"{witness.mean:.3f}"
 
 
 def _said_image(plan: Plan, latency: Latency) -> str:

@@ -51,6 +51,12 @@ class Scored(Value):
     scores: tuple[float, ...]
 
 
+class Witnessed(Value):
+    """The answer to `witness`: a figure for each image."""
+
+    figures: tuple[float, ...]
+
+
 class Compared(Value):
     """The answer to `compare`: how like its reference each image is, as SSIM and as PSNR."""
 

@@ -2,7 +2,7 @@
 
 Commands: `build` (make artifacts), `load` (assemble and make the cold call), `run` (call the pipeline for
 some prompts: each call is a latency sample and an image), `score` (CLIP scores of images), `compare` (how like other
-images they are), `examine` (what the pipeline is made of). An answer is
+images they are), `witness` (what another model says of them), `examine` (what the pipeline is made of). An answer is
 `{"ok": {...}}` or `{"failure": {"outcome": ..., "detail": ...}}`.
 """
 
@@ -24,6 +24,8 @@ from .steps import StepClock, TooSlowError
 
 if TYPE_CHECKING:
     import socket
+
+    from .witnesses import Look
 
 DETAIL_LIMIT = 2000
 
@@ -86,6 +88,7 @@ class Worker:
         self._calls: dict[str, Any] = {}
         self._order: Order | None = None
         self._scorer: Any = None
+        self._witnesses: dict[str, Look] = {}
         self._clock: StepClock | None = None
 
     def do_build(self, order: dict[str, Any]) -> dict[str, Any]:
@@ -171,6 +174,14 @@ class Worker:
         if self._scorer is None:
             self._scorer = Scorer(Path(scorer))
         return {"scores": self._scorer.scores([Path(file) for file in files], prompts)}
+
+    def do_witness(self, model: str, files: list[str], references: list[str], prompts: list[str]) -> dict[str, Any]:
+        """Return what another model says of each image; references: the baseline's, of the same prompts."""
+        from .witnesses import opened
+
+        if model not in self._witnesses:
+            self._witnesses[model] = opened(Path(model))
+        return {"figures": self._witnesses[model].figures([*map(Path, files)], [*map(Path, references)], prompts)}
 
     def do_compare(self, files: list[str], references: list[str]) -> dict[str, Any]:
         """Return how like its reference each image is: structural similarity, and the ratio of peak to noise."""

@@ -14,6 +14,7 @@ from autotune.planner.tune import Result
 from autotune.probes.machine import Machine
 from autotune.search.plan import Gain
 from autotune.search.recipe import Recipe
+from autotune.search.witness import Witness
 from autotune.store.places import data_dir
 
 from ..daemon.family import FAMILY, GIB, MIDDLE
@@ -71,6 +72,19 @@ def test_a_winner_is_set_beside_the_baseline(said: Read) -> None:
     assert "not yet raced" not in text
     assert "Interrupted" not in text
     assert "From the store" not in text
+
+
+def test_further_witnesses_are_set_beside_the_score(said: Read) -> None:
+    witnesses = (
+        Witness(model="pick[/red]@01", kind="score", figures=(21.0, 22.0), baseline_figures=(21.5, 22.5)),
+        Witness(model="dinov2@02", kind="likeness", figures=(0.98, 1.0), baseline_figures=(1.0, 1.0)),
+        Witness(model="lpips@03", kind="distance", figures=(0.04, 0.06), baseline_figures=(0.0, 0.0)),
+    )
+    quality = quality_of(-0.1).model_copy(update={"witnesses": witnesses})
+    text = said(tables.print_result, result_of(plan_of(quality=quality)))
+    assert "score by pick[/red] 22.00 21.50" in text
+    assert "likeness to it by dinov2 0.990" in text
+    assert "distance from it by lpips 0.050" in text
 
 
 def test_a_knob_that_bought_nothing_is_not_said_to_have(said: Read) -> None:

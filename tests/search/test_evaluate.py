@@ -103,7 +103,7 @@ def test_a_pipeline_that_gives_no_image_cannot_be_tuned(tiny_nan: Path, machine:
 def test_a_scorer_that_is_none_is_not_blamed_on_the_recipe(task: Task, tmp_path: Path) -> None:
     (tmp_path / "scorer").mkdir()
     broken = replace(task, scorer=tmp_path / "scorer", scorer_id="broken")
-    with IsolatedEvaluator(broken, MODULES) as evaluator, pytest.raises(TrialProcessError, match="could not score"):
+    with IsolatedEvaluator(broken, MODULES) as evaluator, pytest.raises(TrialProcessError, match="could not judge"):
         evaluator.evaluate(0, UNMODIFIED, math.inf, time.monotonic() + 60)
 
 

@@ -92,5 +92,5 @@ def test_a_bad_image_is_the_recipes_fault_and_a_crash_the_scorers(tmp_path: Path
     with pytest.raises(TrialFailure) as failed:
         judge_of(Process("bad_image"), tmp_path / "a").quality(BF16, UNMODIFIED, 4, time.monotonic() + 60)
     assert failed.value.outcome == "bad_image"
-    with pytest.raises(TrialProcessError, match="could not score"):
+    with pytest.raises(TrialProcessError, match="could not judge"):
         judge_of(Process("crashed"), tmp_path / "b").quality(BF16, UNMODIFIED, 4, time.monotonic() + 60)
