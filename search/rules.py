@@ -40,7 +40,7 @@ WHOLE = {"full", *MODES}
 CUDA_GRAPHS = {"reduce_overhead", "max_autotune"}
 QUANTIZATIONS = ("quantization", "text_encoder_quantization", "vae_quantization")
 
-CANNOT_BEGIN_ANEW = {*THRESHOLDS, *DUAL_BLOCK_CACHES, "fastercache"}
+COUNTED = {*THRESHOLDS, *DUAL_BLOCK_CACHES}
 
 
 def _torch_quantized(choice: Choice) -> bool:
@@ -103,11 +103,18 @@ RULES: tuple[Rule, ...] = (
         source="https://docs.pytorch.org/docs/stable/torch.compiler_cudagraph_trees.html (limitations)",
     ),
     Rule(
+        "fastercache_or_guidance_cutoff",
+        lambda c: c["feature_cache"] == "fastercache" and c["guidance_cutoff"] != 1.0,
+        because="FasterCache keeps what guidance added, and is asked for it where there is no guidance any more",
+        source="diffusers 0.42, hooks/faster_cache.py (TypeError, run)",
+    ),
+    Rule(
         "counted_steps_or_guidance_cutoff",
-        lambda c: c["feature_cache"] in CANNOT_BEGIN_ANEW and c["guidance_cutoff"] != 1.0,
-        because="half of the calls, or of each batch, ends with guidance, and these caches cannot begin anew there",
-        source="diffusers 0.42, hooks/mag_cache.py (step_index) and faster_cache.py (TypeError, run); "
-        "cache_dit 1.5, enable_separate_cfg",
+        lambda c: c["feature_cache"] in COUNTED and c["guidance_cutoff"] != 1.0,
+        because="half of the calls, or of each batch, ends with guidance, and these caches would begin with the first "
+        "step again, which is another one by then",
+        source="diffusers 0.42, hooks/mag_cache.py (step_index); cache_dit 1.5, enable_separate_cfg",
+        shows=False,
     ),
     Rule(
         "cache_dit_or_group_offload",
