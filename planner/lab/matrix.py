@@ -56,6 +56,7 @@ class Cell(Value):
             "weights": self.model.weights,
             **{name: getattr(self.workload, name) for name in ("steps", "batch", "frames", "guidance")},
             "scorer": self.model.scorer or None,
+            "also": self.model.also or None,
         }
         return {name: said for name, said in asked.items() if said is not None}
 

@@ -53,13 +53,15 @@ Names = Annotated[tuple[str, ...], BeforeValidator(_said)]
 class WantedModel(Value):
     """A model of the matrix, as `autotune --model NAME` takes it on the machines themselves.
 
-    weights: `hub` fetches them, `random` makes them up. scorer: the folder of a CLIPModel, the same on every machine.
+    weights: `hub` fetches them, `random` makes them up. scorer, also: the folders of a CLIPModel that judges images and
+    of further models that look at them, the same on every machine.
     priority: the higher, the earlier. Budget and tolerance are the lab's where they are empty.
     """
 
     name: str = Field(min_length=1)
     weights: Literal["", "hub", "random"] = ""
     scorer: str = ""
+    also: Names = ()
     priority: int = 0
     budget: Budget = ""
     tolerance: Share = ""

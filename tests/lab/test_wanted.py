@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from autotune.errors import UsageError
+from autotune.planner.lab.job import REQUEST
+from autotune.planner.lab.matrix import cells
 from autotune.planner.lab.wanted import Lab, read_lab
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 LAB = """
 name = "spring"
@@ -64,6 +63,17 @@ def test_the_least_that_can_be_said(tmp_path: Path) -> None:
     least = lab(tmp_path, 'name = "x"\n[[model]]\nname = "shapes"\n[[machine]]\nevery_kind_once = true\n')
     assert [str(workload) for workload in least.workload] == ["its own calls"]
     assert least.total_s == float("inf")
+
+
+def test_who_judges_images_is_asked_for_on_each_machine(tmp_path: Path) -> None:
+    judges = 'scorer = "/models/clip"\nalso = ["/models/lpips", "/models/dino"]\n'
+    wanted = lab(tmp_path, f'name = "x"\n[[model]]\nname = "sd15"\n{judges}[[machine]]\nevery_kind_once = true\n')
+    [cell] = cells(wanted, ["a100"])
+    request = REQUEST.validate_python(cell.request(wanted))
+    assert request.scorer == Path("/models/clip")
+    assert request.also == (Path("/models/lpips"), Path("/models/dino"))
+    [other] = cells(lab(tmp_path, LAB), ["a100"])[:1]
+    assert REQUEST.validate_python(other.request(wanted)).also == ()
 
 
 @pytest.mark.parametrize(
