@@ -212,9 +212,6 @@ class _Session:
         if baseline_of(self.trials) is None:
             self.reason = "the budget ended before there was anything to compare with: it takes a larger --budget"
             return []
-        if self.reason == OUT_OF_TIME and len(self.trials) == 1:
-            self.reason = "the budget ended before anything but the baseline was tried (the same command goes on)"
-            return []
         fallen: set[Recipe] = set()
         while candidates := conclude.finalists(self.trials, self.task.tolerance, without=fallen):
             if not fallen:
@@ -232,9 +229,17 @@ class _Session:
             if time.monotonic() >= self.deadline:
                 self.reason = f"the budget ended before the last round was clear {self._goes_on()}"
                 return self.screened_plans(run_id, without=fallen)
-        self.decided = True
-        self.reason = f"nothing that was tried is faster than {self._baseline()} and as good"
+        self.decided = self.reason != OUT_OF_TIME
+        self.reason = self._nothing_found()
         return []
+
+    def _nothing_found(self) -> str:
+        """Return why there is no plan, and what to do where the search is not at its end."""
+        better = f"faster than {self._baseline()} and as good"
+        if self.decided:
+            return f"nothing that was tried is {better}"
+        missed = "but the baseline was tried" if len(self.trials) == 1 else f"{better} was found"
+        return f"the budget ended before anything {missed} (the same command goes on)"
 
     def _search(self) -> None:
         sampler = BayesianSampler(self.space, self.task.device, self.task.tolerance, first=self.first)
