@@ -75,7 +75,7 @@ def race(
             running = [lane for lane in lanes if not lane.fell_out and not lane.beaten]
             began = time.monotonic()
             end = deadline - spare_s - round_s * len(prompts) if done >= FEWEST_ROUNDS else deadline
-            if began >= end or (done in LOOKS and is_decided(running)):
+            if began >= end or lanes[0].fell_out or (done in LOOKS and is_decided(running)):
                 break
             for lane in running[:: -1 if number % 2 else 1]:
                 if not lane.beaten:

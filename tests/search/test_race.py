@@ -9,11 +9,14 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
+import pytest
 
 from autotune.search.calls import Calls
+from autotune.search.evaluate import CutOffError
 from autotune.search.objective import LATENCY
 from autotune.search.race import FEWEST_ROUNDS, LOOKS, Lane, race
 from autotune.search.recipe import UNMODIFIED, Recipe
+from autotune.search.trial.failure import TrialFailure
 
 if TYPE_CHECKING:
     from autotune.search.evaluate import IsolatedEvaluator
@@ -86,3 +89,29 @@ def test_after_enough_rounds_time_is_left_to_others() -> None:
     clocked = cast("IsolatedEvaluator", Clocked({UNMODIFIED: 100, FAST: 50}, 0.3))
     lanes = race(clocked, [FAST], time.monotonic() + 60, together=True, spare_s=120)
     assert [len(lane.samples_ms) for lane in lanes] == [FEWEST_ROUNDS] * 2
+
+
+class Broken(Clocked):
+    """The baseline fails in its third call."""
+
+    def run(self, process: Process, recipe: Recipe, prompts: range, deadline: float, facts: dict[str, Any]) -> Calls:
+        if recipe == UNMODIFIED and len([each for each, _ in self.asked if each == UNMODIFIED]) >= 2:
+            raise TrialFailure("crashed", "as it was told")
+        return super().run(process, recipe, prompts, deadline, facts)
+
+
+def test_nobody_runs_on_against_a_baseline_that_fell_out() -> None:
+    broken = Broken({UNMODIFIED: 100, FAST: 50}, 0.01)
+    with pytest.raises(CutOffError):
+        race(cast("IsolatedEvaluator", broken), [FAST], time.monotonic() + 60, together=True)
+    assert len([each for each, _ in broken.asked if each == FAST]) <= 3
+
+
+def test_where_they_are_loaded_in_turn_they_make_as_many_calls_as_it_takes() -> None:
+    clear, noisy = (
+        Clocked({UNMODIFIED: 100.0, FAST: 50.0, AS_FAST: 50.2, SLOW: 70.0}, noise) for noise in (0.002, 0.5)
+    )
+    for evaluator, rounds in ((clear, LOOKS[0]), (noisy, LOOKS[-1])):
+        turns = race(cast("IsolatedEvaluator", evaluator), [FAST, AS_FAST], time.monotonic() + 60, together=False)
+        assert len(turns[0].samples_ms) == rounds
+    assert [recipe for recipe, _ in clear.asked[:8]] == [UNMODIFIED] * 4 + [FAST] * 4
