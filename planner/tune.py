@@ -35,7 +35,7 @@ from .experience import experience_of
 from .hub.cache import with_weights
 from .hub.fetch import fetch
 from .lock import the_only_tuner
-from .pictured import keep_images
+from .pictured import bring_back_images, keep_images
 from .request import Request, task_of
 from .trust import doubts
 
@@ -147,12 +147,15 @@ def tune(
             return Result(task, run, run.trials, store.plans_of(run.id), run.reason)
         with IsolatedEvaluator(task, task.modules, _memory_limit_bytes(task.machine)) as evaluator:
             evaluator.recall(trials)
+            bring_back_images(run.id, evaluator)
 
             def note(happened: Recipe | Trial) -> None:
                 if isinstance(happened, Trial):
                     happened = foresight.noted(happened)
                     store.keep_trial(run.id, happened)
                     trials.append(happened)
+                    if happened is baseline_of(trials):
+                        _keep_images(run.id, evaluator, (), trials)
                 on_event(happened)
 
             most = request.most_trials or 10**9
@@ -166,10 +169,14 @@ def tune(
             except KeyboardInterrupt:
                 found = session.screened_plans(run.id)
                 interrupted, reason = True, "interrupted"
-            with suppress(StoreError):  # images are for looking at: a tuning is worth as much without them
-                keep_images(run.id, evaluator, found, trials)
+            _keep_images(run.id, evaluator, found, trials)
         store.finish_run(run.id, reason, found, finished=not interrupted and session.decided)
     return Result(task, run, tuple(trials), tuple(found), reason, interrupted)
+
+
+def _keep_images(run: str, evaluator: IsolatedEvaluator, plans: Sequence[Plan], trials: Sequence[Trial]) -> None:
+    with suppress(StoreError):  # a tuning is worth as much without them
+        keep_images(run, evaluator, plans, trials)
 
 
 def _have_weights(model: str, on_event: Callable[[Event], None]) -> None:

@@ -101,6 +101,12 @@ class IsolatedEvaluator:
             if found and trial.quality:
                 self._judge.recall(trial.recipe, found.recipe, trial.quality)
 
+    def bring_back(self, index: int, file: Path) -> None:
+        """Take over the baseline's image of the n-th prompt, which an earlier sitting made."""
+        place = self._image(self.baseline, index)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(file, place)
+
     def evaluate(self, number: int, recipe: Recipe, best: float, deadline: float) -> Trial:
         """Try a recipe: load, make a few calls, and only if it may win, the images that judge it.
 
@@ -146,6 +152,8 @@ class IsolatedEvaluator:
     def _measure(self, recipe: Recipe, best: float, deadline: float, facts: dict[str, Any]) -> None:
         """Fill `facts` with what is found out, in the order in which it is. best: as it would be now."""
         calls = Calls()
+        if self._baseline_ms is not None and self.task.compares_images:
+            self._have(self.baseline, self.task.screening, deadline)
         with self.opened(recipe, deadline, facts) as process:
             best_ms = self.task.objective.call_ms(best, facts["load_s"], facts["cold_s"])
             while not calls.samples_ms or not is_enough(calls.latency, best_ms):
@@ -211,7 +219,10 @@ class IsolatedEvaluator:
 
     def _missing(self, recipe: Recipe, count: int) -> list[int]:
         made = self.images(recipe)
-        return [index for index in range(count) if index not in made and not self._judge.knows(recipe, index)]
+        looked_at = recipe == self.baseline and self.task.compares_images  # what was scored may be gone since
+        return [
+            index for index in range(count) if index not in made and (looked_at or not self._judge.knows(recipe, index))
+        ]
 
     def _have(self, recipe: Recipe, count: int, deadline: float) -> None:
         """Make those of the recipe's first `count` images that are not there, in a process for that alone."""

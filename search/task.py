@@ -74,6 +74,11 @@ class Task:
             raise UsageError(msg)
 
     @property
+    def compares_images(self) -> bool:
+        """Whether a recipe cannot be judged without the baseline's own images beside its own."""
+        return bool(self.fidelity or self.witnesses)
+
+    @property
     def made_up(self) -> bool:
         """Whether the weights are made up: latency and memory are real then, and images are those of no model."""
         return self.card.weights == "random"

@@ -52,10 +52,11 @@ def digest_of(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def keep_album(run: str, pictures: Iterable[tuple[Picture, bytes]]) -> Album:
+def keep_album(run: str, pictures: Iterable[tuple[Picture, bytes]], most_bytes: int = MOST_BYTES) -> Album:
     """Keep images of a run beside those that it has, and forget those of old runs.
 
     pictures: the most telling first; of a recipe and an index that are known already, the newer takes its place.
+    most_bytes: what all of the run may take then.
 
     Raises StoreError if the folder cannot be written to.
     """
@@ -63,7 +64,9 @@ def keep_album(run: str, pictures: Iterable[tuple[Picture, bytes]]) -> Album:
     taken = sum(file.stat().st_size for picture in known.values() if (file := picture_file(picture.digest)))
     folder = _folder(make=True)
     for picture, content in pictures:
-        if taken + len(content) > MOST_BYTES:
+        if known.get((picture.recipe, picture.index)) == picture:
+            continue
+        if taken + len(content) > most_bytes:
             break
         taken += len(content)
         write_whole(folder / f"{picture.digest}.png", content)

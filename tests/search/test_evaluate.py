@@ -154,3 +154,18 @@ def test_a_race_is_even_and_survives_a_fall(evaluator: IsolatedEvaluator, *, tog
 def test_a_race_without_time_is_cut_off(evaluator: IsolatedEvaluator) -> None:
     with pytest.raises(CutOffError):
         race(evaluator, [WORKS], time.monotonic(), together=True)
+
+
+@pytest.mark.slow
+def test_a_later_sitting_makes_the_baselines_images_again_where_they_are_compared(task: Task) -> None:
+    judged = replace(task, scorer=SCORER, scorer_id="shapes", fidelity="similar")
+    with IsolatedEvaluator(judged, MODULES) as evaluator:
+        first = evaluator.evaluate(0, UNMODIFIED, math.inf, time.monotonic() + 60)
+        kept = {index: file.read_bytes() for index, file in evaluator.images(UNMODIFIED).items()}
+    with IsolatedEvaluator(judged, MODULES) as later:
+        later.recall([first])
+        second = later.evaluate(1, WORKS, math.inf, time.monotonic() + 60)
+        again = {index: later.images(UNMODIFIED)[index].read_bytes() for index in kept}
+    assert second.quality, second.detail
+    assert len(second.quality.likeness) == len(second.quality.scores)
+    assert again == kept

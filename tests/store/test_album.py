@@ -50,11 +50,13 @@ def test_the_same_image_is_one_file() -> None:
     assert len(files()) == 1
 
 
-def test_only_so_many_bytes_are_kept(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(album, "MOST_BYTES", 10)
+def test_only_so_many_bytes_are_kept_and_what_is_there_already_takes_none_again() -> None:
     run = new_id()
-    keep_album(run, [picture(b"12345"), picture(b"67890", index=1), picture(b"x", index=2)])
+    first, second, third = picture(b"12345"), picture(b"67890", index=1), picture(b"x", index=2)
+    keep_album(run, [first, second, third], most_bytes=10)
     assert list(album_of(run).of("unmodified")) == [0, 1]
+    keep_album(run, [first, second, third], most_bytes=11)
+    assert list(album_of(run).of("unmodified")) == [0, 1, 2]
 
 
 def test_old_runs_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
