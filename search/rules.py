@@ -133,6 +133,7 @@ RULES: tuple[Rule, ...] = (
         lambda c: c["compile"] == "openvino" and c["huge_pages"] is True,
         because="torch's allocator asks for the huge pages, and OpenVINO's weights and activations do not come from it",
         source="torch 2.13, c10/core/impl/alloc_cpu.cpp",
+        shows=False,  # the image is the same, and the variable that asks for the pages is seen
     ),
     Rule(
         "offload_or_full_compile",
