@@ -29,8 +29,9 @@ def witness_id(folder: Path) -> str:
     """Return what names a further model that looks at images. Raises UsageError where the folder holds none."""
     if not folder.is_dir() or kind_in(folder) is None:
         msg = (
-            f"{folder} holds no model that looks at images: a CLIPModel or an encoder of images, as transformers keeps "
-            f"them (config.json, preprocessor_config.json, safetensors), or LPIPS ({LPIPS_BACKBONE}, {LPIPS_WEIGHTS})."
+            f"{folder} holds no model that looks at images: a CLIPModel or an encoder of images such as DINO, as "
+            "transformers keeps them (config.json, preprocessor_config.json, safetensors), or LPIPS "
+            f"({LPIPS_BACKBONE}, {LPIPS_WEIGHTS})."
         )
         raise UsageError(msg)
     digest = _digest(folder) if kind_in(folder) == "distance" else revision_of(folder)

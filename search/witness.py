@@ -20,6 +20,9 @@ Kind = Literal["score", "likeness", "distance"]
 LPIPS_BACKBONE, LPIPS_WEIGHTS = "alexnet*.pth", "alex.pth"
 """What LPIPS consists of: AlexNet as torchvision gives it out, and what the distances in each of its layers count."""
 
+ENCODERS = ("dinov2", "dinov2_with_registers", "dinov3_vit", "vit", "clip_vision_model")
+"""Encoders of images, by their `model_type`, whose first token stands for the image."""
+
 
 class Witness(Value):
     """What a further model said of a recipe's images, and of the baseline's for the same prompts and seeds.
@@ -62,8 +65,5 @@ def kind_in(folder: Path) -> Kind | None:
         config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError:
         return None
-    if not isinstance(config, dict):
-        return None
-    if config.get("model_type") == "clip":
-        return "score"
-    return "likeness" if "patch_size" in config and "text_config" not in config else None
+    kind = config.get("model_type") if isinstance(config, dict) else None
+    return "score" if kind == "clip" else "likeness" if kind in ENCODERS else None

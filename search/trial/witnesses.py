@@ -81,7 +81,7 @@ class Encoder:
 
 
 class Lpips:
-    """LPIPS with AlexNet, version 0.1: 0 where two images are the same; strangers are at 0.7 or so.
+    """LPIPS with AlexNet, version 0.1: 0 where two images are the same, and the larger the less alike they look.
 
     The package `lpips` needs torchvision, of which this takes a network of five convolutions; a test has figures of it.
     Source: Zhang et al. 2018, arXiv:1801.03924; https://github.com/richzhang/PerceptualSimilarity.
