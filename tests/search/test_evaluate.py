@@ -146,7 +146,7 @@ def test_a_race_is_even_and_survives_a_fall(evaluator: IsolatedEvaluator, *, tog
     assert [lane.recipe for lane in lanes] == [UNMODIFIED, WORKS, KILLED]
     rounds = len(lanes[0].samples_ms)
     assert [len(lane.samples_ms) for lane in lanes] == [rounds, rounds, 0]
-    assert rounds >= LOOKS[0] if together else rounds == 4
+    assert rounds >= LOOKS[0]
     assert "SIGKILL" in lanes[2].fell_out
     assert lanes[1].facts["peak_memory_bytes"] > 0
 
