@@ -127,10 +127,7 @@ def tune(
     where it is they who conclude, there are no plans here.
     """
     request = Request(model=request) if isinstance(request, str) else request
-    if request.weights == "hub":
-        _have_weights(request.model, on_event)
-    if request.weights != "random":
-        have_unpacked(request.model, lambda done, total: on_event(Unpacking(request.model, done, total)))
+    _have_files(request, on_event)
     started = time.monotonic()
     task, budget_s = task_of(request, machine or probe())
     require_weights(task.card, task.machine)
@@ -172,6 +169,13 @@ def tune(
             _keep_images(run.id, evaluator, found, trials)
         store.finish_run(run.id, reason, found, finished=not interrupted and session.decided)
     return Result(task, run, tuple(trials), tuple(found), reason, interrupted)
+
+
+def _have_files(request: Request, on_event: Callable[[Event], None]) -> None:
+    if request.weights == "hub":
+        _have_weights(request.model, on_event)
+    if request.weights != "random":
+        have_unpacked(request.model, lambda done, total: on_event(Unpacking(request.model, done, total)))
 
 
 def _keep_images(run: str, evaluator: IsolatedEvaluator, plans: Sequence[Plan], trials: Sequence[Trial]) -> None:

@@ -88,26 +88,25 @@ def test_it_says_where_it_listens_in_one_line(daemon: Served) -> None:
     assert Client(daemon.url).health().pid == daemon.process.pid
 
 
-def test_nothing_heavy_is_imported_and_the_start_is_short() -> None:
+def test_nothing_heavy_is_imported() -> None:
     code = (
-        "import os, sys, json, threading, time, urllib.request\n"
+        "import os, sys, json, threading, urllib.request\n"
         "from autotune.planner.daemon.serve import serve\n"
         "def ask(line):\n"
         "    def later():\n"
         "        urllib.request.urlopen(line.split()[3] + '/v1/health').read()\n"
         "        modules = {name.partition('.')[0] for name in sys.modules}\n"
-        "        sys.stdout.write(json.dumps([time.process_time(), *modules]))\n"
+        "        sys.stdout.write(json.dumps([*modules]))\n"
         "        sys.stdout.flush()\n"
         "        os._exit(0)\n"
         "    threading.Thread(target=later).start()\n"
         "serve(port=0, say=ask)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    cpu_s, *modules = json.loads(done.stdout)
+    modules = json.loads(done.stdout)
     assert {"fastapi", "uvicorn", "autotune"} <= set(modules)
     heavy = {"torch", "diffusers", "transformers", "optuna", "numpy", "PIL", "sqlite_utils", "rich", "typer", "pynvml"}
     assert heavy.isdisjoint(modules)
-    assert cpu_s < 1.5  # on a machine that does nothing else, this is the time that passes
 
 
 def test_answers_are_not_held_back_for_an_acknowledgement() -> None:
