@@ -14,7 +14,7 @@ from .verdict import judged
 from .witness import Witness, kind_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from .recipe import Recipe
@@ -114,9 +114,7 @@ class Judge:
     def _hear(self, model: str, recipe: Recipe, baseline: Recipe, count: int, deadline: float) -> None:
         """Ask a model about those images of a recipe that it has not seen yet."""
         unseen = [index for index in range(count) if (model, recipe.key, index) not in self._told]
-        pairs = {index: (self._image(recipe, index), self._image(baseline, index)) for index in unseen}
-        at_hand = {index: pair for index, pair in pairs.items() if all(file.exists() for file in pair)}
-        if at_hand:
+        if at_hand := self._at_hand(recipe, baseline, unseen):
             files, references = zip(*at_hand.values(), strict=True)
             command = {
                 "do": "witness",
@@ -127,6 +125,11 @@ class Judge:
             }
             figures = self._asked(command, Witnessed, recipe, deadline).figures
             self._told |= {(model, recipe.key, index): told for index, told in zip(at_hand, figures, strict=True)}
+
+    def _at_hand(self, recipe: Recipe, baseline: Recipe, indexes: Iterable[int]) -> dict[int, tuple[Path, Path]]:
+        """Return those of a recipe's images that are there beside the baseline's, in pairs."""
+        pairs = {index: (self._image(recipe, index), self._image(baseline, index)) for index in indexes}
+        return {index: pair for index, pair in pairs.items() if all(file.exists() for file in pair)}
 
     def _worst(self, differences: Sequence[float]) -> tuple[Worst, ...]:
         lost = sorted((difference, index) for index, difference in enumerate(differences) if difference < 0)[:WORST]
@@ -142,13 +145,8 @@ class Judge:
         """
         if recipe == baseline or distilled_in(recipe):
             return []
-        pairs = {
-            index: (self._image(recipe, index), self._image(baseline, index))
-            for index in range(count)
-            if (recipe.key, index) not in self._alike
-        }
-        at_hand = {index: pair for index, pair in pairs.items() if all(file.exists() for file in pair)}
-        if at_hand:
+        unseen = [index for index in range(count) if (recipe.key, index) not in self._alike]
+        if at_hand := self._at_hand(recipe, baseline, unseen):
             files, references = zip(*at_hand.values(), strict=True)
             command = {"do": "compare", "files": list(map(str, files)), "references": list(map(str, references))}
             answer = self._asked(command, Compared, recipe, deadline)
