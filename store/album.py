@@ -64,7 +64,7 @@ def keep_album(run: str, pictures: Iterable[tuple[Picture, bytes]], most_bytes: 
     taken = sum(file.stat().st_size for picture in known.values() if (file := picture_file(picture.digest)))
     folder = _folder(make=True)
     for picture, content in pictures:
-        if known.get((picture.recipe, picture.index)) == picture:
+        if known.get((picture.recipe, picture.index)) == picture and picture_file(picture.digest):
             continue
         if taken + len(content) > most_bytes:
             break

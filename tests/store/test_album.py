@@ -59,6 +59,15 @@ def test_only_so_many_bytes_are_kept_and_what_is_there_already_takes_none_again(
     assert list(album_of(run).of("unmodified")) == [0, 1, 2]
 
 
+def test_an_image_whose_file_is_gone_is_kept_again() -> None:
+    run, (kept, content) = new_id(), picture(b"one")
+    keep_album(run, [(kept, content)])
+    [file] = files()
+    file.unlink()
+    keep_album(run, [(kept, content)])
+    assert files() == {file}
+
+
 def test_old_runs_are_forgotten(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(album, "ALBUMS_KEPT", 2)
     runs = [f"0192{number:04d}-0000-7000-8000-000000000000" for number in range(4)]
