@@ -224,6 +224,9 @@ def _as_measured(need: Need, peak_bytes: int | None) -> Need:
     return need.model_copy(update={**scaled, "low_bytes": peak_bytes, "high_bytes": peak_bytes})
 
 
+_CHOSEN_BY = {"cuda": "CUDA_VISIBLE_DEVICES", "rocm": "HIP_VISIBLE_DEVICES"}
+
+
 def _notes(shape: Shape, machine: Machine) -> Sequence[str]:
     notes = []
     if not shape.demands:
@@ -233,7 +236,9 @@ def _notes(shape: Shape, machine: Machine) -> Sequence[str]:
     if machine.accelerators and machine.accelerators[0].kind != "cuda":
         notes.append(f"What {machine.accelerators[0].kind} adds was never measured: the figures for CUDA stand in.")
     if len(machine.accelerators) > 1:
-        notes.append(f"Of {len(machine.accelerators)} accelerators the first is used.")
+        chosen_by = _CHOSEN_BY.get(machine.accelerators[0].kind)
+        other = f"; {chosen_by} chooses another" if chosen_by else ""
+        notes.append(f"Of {len(machine.accelerators)} accelerators the first is used{other}.")
     return notes
 
 

@@ -27,7 +27,7 @@ class Accelerator(Value):
 
     kind: Literal["cuda", "rocm", "xpu", "mps"]
     index: int = Field(ge=0)
-    """As its driver counts. NVML counts along the PCI bus, CUDA does so only if CUDA_DEVICE_ORDER=PCI_BUS_ID."""
+    """As torch counts: the first one is where a pipeline runs."""
     name: str
     uuid_hash: str | None = None
     """Tells two GPUs of the same name apart without telling which they are."""
@@ -57,7 +57,7 @@ def probe_nvidia(
     pythonpath: Sequence[Path] = (),
     ask_memory: Callable[[], Memory] = probe_memory,
 ) -> Sighting:
-    """Return the NVIDIA GPUs, whatever CUDA_VISIBLE_DEVICES says; nothing is raised.
+    """Return the NVIDIA GPUs that CUDA_VISIBLE_DEVICES leaves, in its order; nothing is raised.
 
     Without a driver there is none, and no note. A driver that hangs for `timeout_s`, crashes, refuses or talks
     nonsense gives none and a note.

@@ -10,9 +10,12 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Mapping
 from typing import Any
 
 from .child import answer
+from .nvidia_visible import notes as unexpected
+from .nvidia_visible import text_of, visible
 
 ADVICE = "so NVIDIA GPUs are not seen; check `nvidia-smi`."
 
@@ -27,32 +30,32 @@ _QUESTIONS = {
 _DRIVER = "/proc/driver/nvidia/version"
 
 
-def look(nvml: Any) -> dict[str, Any]:
+def look(nvml: Any, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Return what `nvml` tells, as the content of a `Sighting`: no driver, no GPUs and no note."""
     try:
         nvml.nvmlInit()
-        count = nvml.nvmlDeviceGetCount()
+        shown, surprises = visible(nvml, environment), unexpected(nvml, environment)
     except nvml.NVMLError_LibraryNotFound:
         return {"accelerators": [], "notes": []}
     except nvml.NVMLError as error:
         return {"accelerators": [], "notes": [f'NVML says "{error}", {ADVICE}']}
     driver, notes = _driver(nvml)
     accelerators = []
-    for index in range(count):
+    for place, index in enumerate(shown):
         try:
             handle = nvml.nvmlDeviceGetHandleByIndex(index)
         except nvml.NVMLError as error:
             notes.append(f'NVIDIA GPU {index} is left out: NVML says "{error}"; check `nvidia-smi`.')
             continue
         facts, refusals = _asked(nvml, handle)
-        accelerators.append({**_accelerator(nvml, facts, refusals), "index": index, "driver": driver})
+        accelerators.append({**_accelerator(nvml, facts, refusals), "index": place, "driver": driver})
         notes.extend(_notes(nvml, index, facts, refusals))
-    return {"accelerators": accelerators, "notes": notes}
+    return {"accelerators": accelerators, "notes": [*notes, *surprises]}
 
 
 def _driver(nvml: Any) -> tuple[str | None, list[str]]:
     try:
-        return _text(nvml.nvmlSystemGetDriverVersion()), []
+        return text_of(nvml.nvmlSystemGetDriverVersion()), []
     except nvml.NVMLError as error:
         return None, [f'The version of the NVIDIA driver is not known: NVML says "{error}".']
 
@@ -74,8 +77,8 @@ def _accelerator(nvml: Any, facts: dict[str, Any], refusals: dict[str, Exception
     uuid = facts.get("uuid")
     return {
         "kind": "cuda",
-        "name": _text(facts.get("name", "NVIDIA GPU")),
-        "uuid_hash": uuid and hashlib.sha256(_text(uuid).encode()).hexdigest()[:16],
+        "name": text_of(facts.get("name", "NVIDIA GPU")),
+        "uuid_hash": uuid and hashlib.sha256(text_of(uuid).encode()).hexdigest()[:16],
         "total_bytes": memory.total if memory else 0,
         "free_bytes": memory.free if memory else None,
         "compute_capability": facts.get("compute capability"),
@@ -111,10 +114,6 @@ def _notes(nvml: Any, index: int, facts: dict[str, Any], refusals: dict[str, Exc
     if _in_mig_mode(facts):
         notes.append(f"NVIDIA GPU {index} is in MIG mode: a process gets one of its parts, and less than is shown.")
     return notes
-
-
-def _text(value: str | bytes) -> str:
-    return value.decode(errors="replace") if isinstance(value, bytes) else value  # older releases give bytes
 
 
 def _look() -> dict[str, Any]:

@@ -1,21 +1,26 @@
-"""What NVIDIA GPUs have taken since their driver was loaded: the program that runs in a process of its own.
+"""What an NVIDIA GPU has taken since its driver was loaded: the program that runs in a process of its own.
 
-`python -m autotune.probes.nvidia_energy` prints the joules of each GPU, of none where one does not tell.
+`python -m autotune.probes.nvidia_energy` prints the joules of the first GPU that CUDA shows, where a pipeline runs, or
+none if it does not tell.
+
 Source: NVIDIA, NVML API Reference Guide, nvmlDeviceGetTotalEnergyConsumption (millijoules, Volta or newer).
 """
 
 from __future__ import annotations
 
+import os
+from collections.abc import Mapping
 from typing import Any
 
 from .child import answer
+from .nvidia_visible import visible
 
 
-def look(nvml: Any) -> dict[str, Any]:
+def look(nvml: Any, environment: Mapping[str, str] = os.environ) -> dict[str, Any]:
     """Return what `nvml` tells."""
     try:
         nvml.nvmlInit()
-        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
+        handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in visible(nvml, environment)[:1]]
         return {"joules": [nvml.nvmlDeviceGetTotalEnergyConsumption(handle) / 1000 for handle in handles]}
     except nvml.NVMLError:
         return {"joules": []}

@@ -1,8 +1,8 @@
 """What NVIDIA GPUs have free: the program that runs in a process of its own, and is asked again and again.
 
 `python -m autotune.probes.nvidia_free` answers each line of its input with the bytes that each GPU has free, as JSON by
-their indices; one that does not tell is left out. It ends with its input, and when nobody has asked for a while: who
-holds the driver open keeps the GPU of a laptop awake.
+their numbers in CUDA; one that does not tell is left out. It ends with its input, and when nobody has asked for a
+while: who holds the driver open keeps the GPU of a laptop awake.
 
 Source: NVIDIA, NVML API Reference Guide, nvmlDeviceGetMemoryInfo; driver's README, "PCI-Express Runtime D3".
 """
@@ -11,21 +11,22 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 from .child import keep_answering
+from .nvidia_visible import visible
 
 QUIET_S = 10.0
 
 
-def free_bytes(nvml: Any) -> dict[int, int]:
+def free_bytes(nvml: Any, environment: Mapping[str, str] = os.environ) -> dict[int, int]:
     """Return what `nvml` tells now."""
     told = {}
-    for index in range(nvml.nvmlDeviceGetCount()):
+    for place, index in enumerate(visible(nvml, environment)):
         with suppress(nvml.NVMLError):
-            told[index] = nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(index)).free
+            told[place] = nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(index)).free
     return told
 
 

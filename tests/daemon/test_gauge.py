@@ -71,6 +71,15 @@ def test_each_device_tells_what_it_can(
     assert ask(machine_with(*gpus)) == {"cpu": 16 * GIB, **free_bytes}
 
 
+def test_gpus_are_counted_as_cuda_counts_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "1")
+    folder_with(
+        tmp_path, "pynvml", HEALTHY + "def nvmlDeviceGetMemoryInfo(handle): Memory.free = handle * 2**30; return Memory"
+    )
+    with closing(Gauge([tmp_path])) as ask:
+        assert ask(ONE)["cuda:0"] == 1 * GIB
+
+
 def test_one_process_is_asked_again_and_again_and_ends_with_its_gauge(tmp_path: Path) -> None:
     folder_with(tmp_path, "pynvml", HEALTHY + "def nvmlDeviceGetMemoryInfo(handle): Memory.free -= 1; return Memory")
     with closing(Gauge([tmp_path])) as ask:

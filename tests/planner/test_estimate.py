@@ -123,7 +123,7 @@ def test_a_cpu_with_too_little_is_told_so() -> None:
 def test_of_two_gpus_the_first_is_used_and_that_is_said() -> None:
     found = asked("flux-dev", MACHINES["two of 24 GB"])
     assert best("flux-dev", MACHINES["two of 24 GB"]) == best("flux-dev", MACHINES["24 GB"])
-    assert found.notes == ("Of 2 accelerators the first is used.",)
+    assert found.notes == ("Of 2 accelerators the first is used; CUDA_VISIBLE_DEVICES chooses another.",)
 
 
 def test_unified_memory_is_what_the_ram_has() -> None:

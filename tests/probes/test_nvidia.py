@@ -11,6 +11,7 @@ from autotune.probes.accelerators import Accelerator, Sighting, probe_nvidia
 from autotune.probes.hints import nvidia_hint
 from autotune.probes.memory import Memory
 from autotune.probes.nvidia import look
+from autotune.probes.nvidia_free import free_bytes
 
 from .drivers import (
     CHATTY,
@@ -141,6 +142,60 @@ def test_gpu_without_memory_of_its_own_has_the_ram(tmp_path: Path) -> None:
     assert gpu.unified_memory
     assert (gpu.total_bytes, gpu.free_bytes) == (RAM.total_bytes, RAM.free_bytes)
     assert seen.notes == ()
+
+
+MIXED = """
+def nvmlDeviceGetCount(): return 3
+def nvmlDeviceGetName(handle): return ["NVIDIA T400", "NVIDIA L40S", "NVIDIA L40S"][handle]
+def nvmlDeviceGetUUID(handle): return ["GPU-aa11", "GPU-bb22", b"GPU-bb33"][handle]
+def nvmlDeviceGetMemoryInfo(handle): Memory.free = (handle + 1) * 2**30; return Memory
+"""
+BY_SLOT = {"CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+
+
+@pytest.mark.parametrize(
+    ("listed", "shown"),
+    [
+        (None, [0, 1, 2]),
+        ("2", [2]),
+        ("2,0", [2, 0]),
+        (" 1 , 2 ", [1, 2]),
+        ("GPU-bb33,0", [2, 0]),
+        ("GPU-aa", [0]),
+        ("GPU-bb", []),  # which of the two?
+        ("0,-1,1", [0]),
+        ("0,7,1", [0]),
+        ("1,1", [1]),
+        ("0,all", [0]),
+        ("", []),
+        ("-1", []),
+        ("NoDevFiles", []),
+        ("MIG-1234", [0, 1, 2]),
+    ],
+)
+def test_gpus_are_those_that_cuda_shows(listed: str | None, shown: list[int]) -> None:
+    nvml, environment = driver(MIXED), BY_SLOT | ({} if listed is None else {"CUDA_VISIBLE_DEVICES": listed})
+    seen = look(nvml, environment)
+    assert [gpu["free_bytes"] for gpu in seen["accelerators"]] == [(number + 1) * GIB for number in shown]
+    assert [gpu["index"] for gpu in seen["accelerators"]] == list(range(len(shown)))
+    hidden = [] if shown else [f'CUDA_VISIBLE_DEVICES="{listed}" shows no NVIDIA GPU, so none is used.']
+    assert seen["notes"] == hidden
+    assert free_bytes(nvml, environment) == {place: (number + 1) * GIB for place, number in enumerate(shown)}
+
+
+def test_gpus_of_several_kinds_are_noted_where_cuda_may_count_otherwise() -> None:
+    (note,) = look(driver(MIXED), {"CUDA_VISIBLE_DEVICES": "1"})["notes"]
+    assert note.startswith("There are NVIDIA L40S and NVIDIA T400: ")
+    assert "CUDA_DEVICE_ORDER=PCI_BUS_ID" in note
+    assert look(driver(MIXED), {"CUDA_VISIBLE_DEVICES": "GPU-aa11"})["notes"] == []
+    assert look(driver(""), {})["notes"] == []
+
+
+def test_what_cuda_shows_reaches_the_child(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "2")
+    monkeypatch.setenv("CUDA_DEVICE_ORDER", "PCI_BUS_ID")
+    (gpu,) = ask(tmp_path, MIXED).accelerators
+    assert (gpu.index, gpu.name, gpu.free_bytes) == (0, "NVIDIA L40S", 3 * GIB)
 
 
 def test_mig_mode_is_noted(tmp_path: Path) -> None:

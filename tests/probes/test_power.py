@@ -68,6 +68,8 @@ def test_nvml_tells_millijoules() -> None:
         nvmlDeviceGetHandleByIndex=lambda index: index,
         nvmlDeviceGetTotalEnergyConsumption=lambda handle: 1500 * (handle + 1),
     )
-    assert look(nvml) == {"joules": [1.5, 3.0]}
+    assert look(nvml, {}) == {"joules": [1.5]}
+    assert look(nvml, {"CUDA_VISIBLE_DEVICES": "1"}) == {"joules": [3.0]}, "what another GPU takes is another's"
+    assert look(nvml, {"CUDA_VISIBLE_DEVICES": ""}) == {"joules": []}
     nvml.nvmlDeviceGetTotalEnergyConsumption = refuses
-    assert look(nvml) == {"joules": []}
+    assert look(nvml, {}) == {"joules": []}
