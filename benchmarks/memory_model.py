@@ -4,8 +4,10 @@
     python benchmarks/memory_model.py compare                                     # reads what was measured
 
 Five pipelines of middling size, each with recipes of every way of running and calls of several sizes, on the CPU. Each
-point is a process of its own that loads and makes one call. `compare` predicts every pipeline with what the others'
-trials have taught, as a new model on a known machine is, and prints how far off that is.
+row is a process of its own that loads and makes one call; each point is the median of its rows, of which `measure`
+takes one round of all points after the other, since which holes of the heap a process keeps is chance. `compare`
+predicts every pipeline with what the others' trials have taught, as a new model on a known machine is, and prints how
+far off that is.
 """
 
 from __future__ import annotations
@@ -37,9 +39,10 @@ from autotune.search.workload import Workload
 from autotune.store.places import cache_dir
 
 RESULTS = Path(__file__).parent / "results" / "memory_cpu.csv"
-FIELDS = ("model", "width", "height", "batch", "frames", "recipe", "load_bytes", "peak_bytes")
+FIELDS = ("model", "width", "height", "batch", "frames", "recipe", "round", "load_bytes", "peak_bytes")
+ROUNDS = 3
 SIZES = ((128, 1), (256, 1), (256, 2), (384, 1))
-VIDEO_SIZES = ((96, 1), (128, 1), (128, 2), (160, 1))
+VIDEO_SIZES = ((192, 1), (256, 1), (256, 2), (320, 1))
 RECIPES: tuple[dict[str, Choice], ...] = (
     {},
     {"quantization": "torchao_int8_weight_only"},
@@ -75,8 +78,9 @@ def main() -> None:
     options = parser.parse_args()
     if options.what == "measure":
         deadline = time.monotonic() + 60 * options.minutes
-        for name in options.models.split(","):
-            _measure(name, options.output, deadline)
+        for turn in range(ROUNDS):
+            for name in options.models.split(","):
+                _measure(name, turn, options.output, deadline)
     _compare(_rows(options.output))
 
 
@@ -84,11 +88,12 @@ def _folder(name: str) -> Path:
     return written(name, cache_dir() / "benchmarks" / f"middling-{name}")
 
 
-def _measure(name: str, file: Path, deadline: float) -> None:
-    """Add the points of a pipeline that are not in the file yet."""
+def _measure(name: str, turn: int, file: Path, deadline: float) -> None:
+    """Add the rows of a pipeline that this round has not in the file yet."""
     folder = _folder(name)
     known = {_key(row) for row in _rows(file)}
-    for width, batch in VIDEO_SIZES if name == "wan" else SIZES:
+    sizes = VIDEO_SIZES if name == "wan" else SIZES
+    for width, batch in sizes:
         task, _ = task_of(Request(str(folder), width=width, height=width, steps=2, batch=batch), probe())
         if name == "wan":
             task = replace(task, workload=task.workload.model_copy(update={"frames": WORKLOAD[name].frames}))
@@ -97,15 +102,15 @@ def _measure(name: str, file: Path, deadline: float) -> None:
         with IsolatedEvaluator(task, task.modules) as evaluator:
             for recipe in recipes:
                 row = {"model": name, "width": width, "height": width, "batch": batch, "frames": task.workload.frames}
-                row |= {"recipe": json.dumps(recipe.turned)}
-                slow = any(sign in str(recipe) for sign in SLOW_ONES) and width != SIZES[0][0]
+                row |= {"recipe": json.dumps(recipe.turned), "round": turn}
+                slow = any(sign in str(recipe) for sign in SLOW_ONES) and width != sizes[0][0]
                 if slow or recipe not in space or _key(row) in known or time.monotonic() > deadline:
                     continue
-                _add(file, row | _point(evaluator, recipe))
-                print(row["model"], task.workload, recipe, flush=True)
+                _add(file, row | _taken(evaluator, recipe))
+                print(f"round {turn + 1}: {row['model']}", task.workload, recipe, flush=True)
 
 
-def _point(evaluator: IsolatedEvaluator, recipe: Recipe) -> dict[str, Any]:
+def _taken(evaluator: IsolatedEvaluator, recipe: Recipe) -> dict[str, Any]:
     """Return what a recipe took, loaded and called once in a process of its own."""
     facts: dict[str, Any] = {}
     try:
@@ -124,7 +129,7 @@ def _rows(file: Path) -> list[dict[str, str]]:
 
 
 def _key(row: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(str(row[field]) for field in ("model", "width", "height", "batch", "frames", "recipe"))
+    return tuple(str(row[field]) for field in FIELDS[:7])
 
 
 def _add(file: Path, row: dict[str, Any]) -> None:
