@@ -15,8 +15,9 @@ demo: $(INSTALLED) compiler
 	@$(BIN)/autotune --model shapes
 
 # Two processes share the files of tests, each with a thread of its own: OpenMP threads that wait would else spin.
-# They keep to the order of tests/conftest.py, by which both are busy to the end.
-PYTEST := OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+# They keep to the order of tests/conftest.py, by which both are busy to the end. Code is compiled once, also where the
+# environment would not have that written down: else each process that a test starts compiles it again.
+PYTEST := PYTHONDONTWRITEBYTECODE= OMP_NUM_THREADS=1 OMP_WAIT_POLICY=PASSIVE $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 # Everything runs even where something before it failed, and pytest last, so that its closing line closes.
 test: $(INSTALLED)
