@@ -170,14 +170,16 @@ class Queue:
 
     def _recover(self) -> None:
         """Put what ran under a daemon before this one where it belongs. Raises StoreError."""
-        known = self.jobs()
-        for file in self.file("").parent.glob("*.jsonl"):
-            if file.stem not in {job.id for job in known}:
-                file.unlink()  # of a job that is forgotten
+        with self._lock:  # a job that is asked for meanwhile has a file too
+            known = self.jobs()
+            for file in self.file("").parent.glob("*.jsonl"):
+                if file.stem not in {job.id for job in known}:
+                    file.unlink()  # of a job that is forgotten
         for job in known:
             if job.state == "running":
                 end_left(job.pid, job.born_s)
-                self._take(at_rest(self._as_it_was(job), LOST))
+                with self._lock:  # it may have been told something meanwhile
+                    self._take(at_rest(self._as_it_was(self.job(job.id)), LOST))
 
     def _as_it_was(self, job: Job) -> Job:
         """Return a job with what its journal says of it beyond what was kept."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import sys
+import threading
 import time
+from contextlib import closing
+from pathlib import Path
 
 import psutil
 import pytest
@@ -89,6 +92,29 @@ def test_what_was_paused_goes_on_where_it_was(stage: Stage) -> None:
     assert (done.state, done.trials) == ("done", 8)
     assert done.spent_s > paused.spent_s
     assert stage.trials("run-quick") == [str(number) for number in range(8)]
+
+
+def test_one_that_is_asked_for_while_the_daemon_starts_is_told_in_full(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its journal was once taken for that of a job that is forgotten; found by tests/stateful/test_jobs.py."""
+    queue, added, asked = stage.queue(), list[Job](), threading.Event()
+    asking, where = threading.Thread(target=lambda: added.append(queue.add(order()))), queue.file
+
+    def file(job_id: str) -> Path:
+        if not (job_id or asked.is_set()):  # it looks for what others have left
+            asking.start()
+            asking.join(0.3)
+            asked.set()
+        return where(job_id)
+
+    monkeypatch.setattr(queue, "file", file)
+    with closing(queue):
+        queue.open()
+        asked.wait(10)
+        asking.join(10)
+        job = over(queue, added[0])
+        assert [entry["number"] for entry in entries(queue, job)][:2] == [1, 2]
 
 
 def test_to_resume_what_is_about_to_pause_lets_it_go_on(stage: Stage) -> None:
