@@ -2,8 +2,8 @@
 
 A load of our own on loopback. Idle: how long it takes from its start to its first answer, what a plan takes then, how
 much memory it has, and whether torch is in it. Busy: 200 questions a second while a job runs, and how long those take.
-Disturbed: calls of the unmodified pipeline, in turns with such a load and without. Without a daemon: how long a client
-takes to a plan.
+Disturbed: calls of the unmodified pipeline, in turns with such a load and without, on all cores and on all but one.
+Without a daemon: how long a client takes to a plan.
 """
 
 from __future__ import annotations
@@ -164,13 +164,17 @@ for line in sys.stdin:
 """
 
 
-def disturbed(rounds: int) -> dict[str, Any]:
-    """Measure calls of the unmodified pipeline in turns: one beside a load of RATE questions a second, one without."""
+def disturbed(rounds: int, spare: int = 0) -> dict[str, Any]:
+    """Measure calls of the unmodified pipeline in turns: one beside a load of RATE questions a second, one without.
+
+    spare: how many cores the pipeline leaves alone.
+    """
+    told = {"AUTOTUNE_HOME": os.environ["AUTOTUNE_HOME"], "OMP_NUM_THREADS": str(len(os.sched_getaffinity(0)) - spare)}
     with (
         serving() as (url, _, _),
         subprocess.Popen(
             [sys.executable, "-c", CALLS],
-            env=trial_environment({"AUTOTUNE_HOME": os.environ["AUTOTUNE_HOME"]}),  # its threads wait as a trial's do
+            env=trial_environment(told),  # its threads wait as a trial's do
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -228,6 +232,7 @@ def main() -> None:
             ("idle", lambda: idle(10)),
             ("busy", lambda: busy(asked.seconds)),
             ("disturbed", lambda: disturbed(asked.rounds)),
+            ("disturbed, a core to spare", lambda: disturbed(asked.rounds, spare=1)),
         )
         for name, measure in measures:
             found[name] = measure()
