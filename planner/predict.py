@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ..probes.layers import Layer
 from ..search.assemble import choices_of
-from ..search.footprint import ITEM_BYTES, kind_of, precision_of, quantized_of, weights_of
+from ..search.footprint import ITEM_BYTES, kept_bytes, kind_of, precision_of, quantized_of, weights_of
 from ..search.knobs.offload import GROUPS, STREAMS
 from ..search.knobs.openvino.parts import is_graphed
 from ..search.knobs.vae_tiling import tile_of
@@ -269,7 +269,11 @@ def _loaded(component: Component, shape: Shape, choices: Choices, weights: int) 
     if kind.startswith("gguf"):
         return 0, weights, weights - quantized.bytes  # what has no blocks is copied out of the file
     if not same or made_up:
-        return 0, weights, in_files * (component.bytes > 0 and not made_up) + copies
+        file = in_files * (component.bytes > 0 and not made_up)
+        views = kept_bytes(layers, component, shape.card, choices)
+        if views and round(file / component.parameters) == 4:  # what stays in fp32 is not copied: its file stays
+            return 0, weights - views + file, copies
+        return 0, weights, file + copies
     used = item * _used_numbers(layers, component)
     laid_out = item * _laid_out_numbers(layers, component, shape.card, choices)
     if kind == "none":

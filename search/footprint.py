@@ -138,6 +138,16 @@ def _bytes(layer: Layer, component: Component, card: ModelCard, choices: Choices
     return layout.number * weight + beside + rest * item
 
 
+def kept_bytes(layers: Sequence[Layer], component: Component, card: ModelCard, choices: Choices) -> int:
+    """Return the bytes of what diffusers leaves in fp32 in a part that it loads in less, as the part's class asks."""
+    kind = kind_of(component, card, choices)
+    if component.library != "diffusers" or ITEM_BYTES[precision_of(component, choices)] == 4:
+        return 0
+    kept = (each for each in layers if _is_kept(each, component))
+    plain = (each for each in kept if kind == "none" or not _is_taken(kind, each, component))
+    return sum(4 * each.count * each.parameters for each in plain)
+
+
 def _item_bytes(layer: Layer, component: Component, precision: str, *, quantized: bool) -> int:
     """Return the bytes of a number that is not quantized: some modules stay in fp32, whatever the precision."""
     kept = _is_kept(layer, component)

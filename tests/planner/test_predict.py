@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,23 @@ def test_a_larger_image_takes_more_to_decode_and_tiles_take_it_back() -> None:
     tiled = need({**BF16, "vae_tiling": "tiling"}, width=2048, height=2048)
     assert tiled.decode_bytes == small.decode_bytes  # its tiles have 1024 pixels a side
     assert large.worst_phase == "decode"
+
+
+def test_a_file_of_which_a_part_stays_in_fp32_stays_with_it() -> None:
+    """Wan's norms: diffusers leaves them in fp32, so of files in fp32 they are no copies, and hold the whole file."""
+    wan, workload = shape("wan21-1.3b"), find_model("wan21-1.3b").workload
+    in_fp32 = tuple(each.model_copy(update={"bytes": 4 * each.parameters}) for each in wan.card.components)
+    from_files, made_up = (
+        need_of(
+            Recipe(turned=BF16),
+            replace(wan, card=wan.card.model_copy(update={"components": in_fp32, "weights": weights})),
+            workload,
+            "cpu",
+        ).decode_bytes
+        for weights in (wan.card.weights, "random")
+    )
+    file_bytes = next(each for each in in_fp32 if each.name == "transformer").bytes
+    assert 0.95 * file_bytes < from_files - made_up < file_bytes
 
 
 def test_a_batch_takes_more_and_slices_only_of_the_denoiser() -> None:
