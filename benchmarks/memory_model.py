@@ -39,7 +39,8 @@ from autotune.search.workload import Workload
 from autotune.store.places import cache_dir
 
 RESULTS = Path(__file__).parent / "results" / "memory_cpu.csv"
-FIELDS = ("model", "width", "height", "batch", "frames", "recipe", "round", "load_bytes", "peak_bytes")
+POINT = ("model", "width", "height", "batch", "frames", "recipe")
+FIELDS = (*POINT, "round", "load_bytes", "peak_bytes")
 ROUNDS = 3
 SIZES = ((128, 1), (256, 1), (256, 2), (384, 1))
 VIDEO_SIZES = ((192, 1), (256, 1), (256, 2), (320, 1))
@@ -129,7 +130,7 @@ def _rows(file: Path) -> list[dict[str, str]]:
 
 
 def _key(row: dict[str, Any]) -> tuple[str, ...]:
-    return tuple(str(row[field]) for field in FIELDS[:7])
+    return tuple(str(row[field]) for field in (*POINT, "round"))
 
 
 def _add(file: Path, row: dict[str, Any]) -> None:
@@ -143,8 +144,8 @@ def _add(file: Path, row: dict[str, Any]) -> None:
 
 
 def _compare(rows: Sequence[dict[str, str]]) -> None:
-    """Print how far predictions are from what was measured."""
-    measured = [row for row in rows if row["peak_bytes"]]
+    """Print how far predictions are from what was measured, and processes of one point from each other."""
+    measured, scatter = _points(rows)
     shapes = {name: shape_of(read_model(_folder(name)), WORKLOAD[name]) for name in {row["model"] for row in measured}}
     trials = [(row["model"], _trial(row, shapes[row["model"]])) for row in measured]
     if not trials:
@@ -159,6 +160,19 @@ def _compare(rows: Sequence[dict[str, str]]) -> None:
     everything = [each for found in errors.values() for each in found]
     for name, found in [*errors.items(), ("all", everything)]:
         print(f"{name:10} {len(found):6} {_said(found)}")
+    if scatter:
+        print(f"Processes of one point differ by {statistics.median(scatter):.1%}, at most by {max(scatter):.1%}.")
+
+
+def _points(rows: Sequence[dict[str, str]]) -> tuple[list[dict[str, str]], list[float]]:
+    """Return a row for each point, with the median of its peaks, and by how much those of a point differ."""
+    found: dict[tuple[str, ...], list[dict[str, str]]] = {}
+    for row in rows:
+        if row["peak_bytes"]:
+            found.setdefault(tuple(row[field] for field in POINT), []).append(row)
+    peaks = {point: [int(row["peak_bytes"]) for row in same] for point, same in found.items()}
+    middle = [same[0] | {"peak_bytes": str(round(statistics.median(peaks[point])))} for point, same in found.items()]
+    return middle, [max(each) / min(each) - 1 for each in peaks.values() if len(each) > 1]
 
 
 def _trial(row: dict[str, str], shape: Shape) -> Trial:

@@ -88,10 +88,11 @@ class Habit:
 
 HABITS: dict[tuple[str, str], Habit] = {
     ("cpu", "torch"): Habit(110 * MIB, 1.05),
-    ("cpu", "quantized"): Habit(140 * MIB, 1.05),
+    ("cpu", "quantized"): Habit(170 * MIB, 1.05),
+    ("cpu", "gguf"): Habit(125 * MIB, 1.05),
     ("cpu", "cast"): Habit(260 * MIB, 1.05, 0.8, 1.15),  # each layer's weights are made anew: the heap keeps some
     ("cpu", "inductor"): Habit(200 * MIB, 1.05),
-    ("cpu", "openvino"): Habit(160 * MIB, 1.0),
+    ("cpu", "openvino"): Habit(150 * MIB, 0.75),  # a graph's tensors take the places of those that are done with
     ("cuda", "torch"): Habit(64 * MIB, 1.9, 0.85, 1.2),
 }
 """By device and way of running. A GPU's are from Flux-dev on an H100 as others published it, not from a run of ours."""
@@ -108,22 +109,32 @@ COPIES_WHILE_LOADING = {"torchao": 0.75, "bnb": 1.35, "quanto": 1.3}
 
 @dataclass(frozen=True)
 class Lessons:
-    """What this machine's own trials have taught: how many bytes more a way of running took than was predicted."""
+    """What this machine's own trials have taught of each way of running.
+
+    more_bytes: how many more it took than was predicted, in the middle. scale: what that is multiplied by, since some
+    trials took more still. low, high: where measured peaks lie, as shares of what is predicted with these.
+    """
 
     more_bytes: Mapping[str, int] = field(default_factory=dict)
+    scale: Mapping[str, float] = field(default_factory=dict)
     low: Mapping[str, float] = field(default_factory=dict)
     high: Mapping[str, float] = field(default_factory=dict)
 
     def taught(self, recipe: Recipe, predicted_bytes: int) -> int:
         """Return what a peak that was predicted without lessons is with them."""
-        return predicted_bytes + self.more_bytes.get(way_of(choices_of(recipe)), 0)
+        way = way_of(choices_of(recipe))
+        return round((predicted_bytes + self.more_bytes.get(way, 0)) * self.scale.get(way, 1))
 
 
 FEWEST_LESSONS = 4
+MOST_TOO_LOW = 1.1
+"""So many times what is predicted a trial may have taken; where one took more, more is predicted from then on..."""
+MOST_SCALE = 1.1
+"""...but no more than this, whatever came over one trial."""
 
 
 def way_of(choices: Choices) -> str:
-    """Return the way of running that decides what is added: plain, on weights that are quantized or cast, compiled."""
+    """Return the way of running that decides what is added: plain, on weights of some kind, compiled."""
     if choices["compile"] == "openvino":
         return "openvino"
     if choices["compile"] != "none" or choices["vae_compile"]:
@@ -131,6 +142,8 @@ def way_of(choices: Choices) -> str:
     kinds = {choices[knob] for knob in ("quantization", "text_encoder_quantization", "vae_quantization")} - {"none"}
     if "fp8_storage" in kinds:
         return "cast"
+    if kinds and all(str(kind).startswith("gguf") for kind in kinds):
+        return "gguf"  # it comes quantized, and leaves no copies behind
     return "quantized" if kinds else "torch"
 
 
@@ -144,7 +157,8 @@ def need_of(recipe: Recipe, shape: Shape, workload: Workload, device: str, lesso
     counted = (
         _on_cpu(shape, choices, computing) if device in {"cpu", "mps"} else _on_accelerator(shape, choices, computing)
     )
-    phases = {phase: size + round(more * SO_FAR.get(phase, 1)) for phase, size in counted.phases.items()}
+    scale = lessons.scale.get(way, 1)
+    phases = {phase: round((size + more * SO_FAR.get(phase, 1)) * scale) for phase, size in counted.phases.items()}
     peak = max(phases.values())
     return Need(
         **{f"{phase}_bytes": size for phase, size in phases.items()},
@@ -159,8 +173,9 @@ def need_of(recipe: Recipe, shape: Shape, workload: Workload, device: str, lesso
 def lessons_of(trials: Iterable[Trial]) -> Lessons:
     """Return what trials teach for which a peak had been predicted.
 
-    The middle of the differences is added from then on; how far single trials are from that is the band, never
-    narrower than 3 % on either side.
+    The middle of the differences is added from then on. Who runs out of memory has lost more than who left some unused,
+    so where a trial took over a tenth more even then, all is scaled until none did. How far single trials are from that
+    is the band, never narrower than 3 % on either side.
     """
     by_way: dict[str, list[tuple[int, int]]] = {}
     for trial in trials:
@@ -170,8 +185,11 @@ def lessons_of(trials: Iterable[Trial]) -> Lessons:
     taught = {way: pairs for way, pairs in by_way.items() if len(pairs) >= FEWEST_LESSONS}
     more = {way: round(statistics.median(m - said for m, said in pairs)) for way, pairs in taught.items()}
     shares = {way: [measured / (said + more[way]) for measured, said in pairs] for way, pairs in taught.items()}
+    scale = {way: min(MOST_SCALE, max(1.0, max(found) / MOST_TOO_LOW)) for way, found in shares.items()}
+    shares = {way: [share / scale[way] for share in found] for way, found in shares.items()}
     return Lessons(
         more,
+        scale,
         {way: min(0.97, *found) for way, found in shares.items()},
         {way: max(1.03, *found) for way, found in shares.items()},
     )
