@@ -49,19 +49,21 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("python", help="of an environment with kernel_tuner")
     parser.add_argument("--repeats", type=int, default=20)
+    parser.add_argument("--first-seed", type=int, default=0, help="the others follow")
     parser.add_argument("--trials", type=int, default=100, help="of random search, whose cost each may have")
     options = parser.parse_args()
     table = read_table(FILE, KNOBS, "time_ms", cost="compile_ms+benchmark_ms")
     best = min(table.feasible.values())
     budget = options.trials * statistics.fmean(row.cost for row in table.rows.values())
+    seeds = range(options.first_seed, options.first_seed + options.repeats)
     sys.stdout.write(f"{len(table.rows)} recipes, {budget / 1000:.0f} s each, {options.repeats} searches\n")
     for name in (DEFAULT, "random"):
-        show(f"ours: {name}", [ours(table, name, seed, budget) / best for seed in range(options.repeats)])
+        show(f"ours: {name}", [ours(table, name, seed, budget) / best for seed in seeds])
     with tempfile.TemporaryDirectory() as folder:
         cache, parameters = written(Path(folder), table)
         for strategy in STRATEGIES:
             command = [options.python, "-c", THERE, str(cache), strategy]
-            found = [theirs([*command, str(seed), str(budget / 1000), parameters]) for seed in range(options.repeats)]
+            found = [theirs([*command, str(seed), str(budget / 1000), parameters]) for seed in seeds]
             show(f"Kernel Tuner: {strategy}", [each / best for each in found])
 
 
