@@ -14,8 +14,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from .child import answer
-from .nvidia_visible import notes as unexpected
-from .nvidia_visible import text_of, visible
+from .nvidia_visible import surprises, text_of, visible
 
 ADVICE = "so NVIDIA GPUs are not seen; check `nvidia-smi`."
 
@@ -34,7 +33,8 @@ def look(nvml: Any, environment: Mapping[str, str] = os.environ) -> dict[str, An
     """Return what `nvml` tells, as the content of a `Sighting`: no driver, no GPUs and no note."""
     try:
         nvml.nvmlInit()
-        shown, surprises = visible(nvml, environment), unexpected(nvml, environment)
+        shown = visible(nvml, environment)
+        unexpected = surprises(nvml, shown, environment)
     except nvml.NVMLError_LibraryNotFound:
         return {"accelerators": [], "notes": []}
     except nvml.NVMLError as error:
@@ -50,7 +50,7 @@ def look(nvml: Any, environment: Mapping[str, str] = os.environ) -> dict[str, An
         facts, refusals = _asked(nvml, handle)
         accelerators.append({**_accelerator(nvml, facts, refusals), "index": place, "driver": driver})
         notes.extend(_notes(nvml, index, facts, refusals))
-    return {"accelerators": accelerators, "notes": [*notes, *surprises]}
+    return {"accelerators": accelerators, "notes": [*notes, *unexpected]}
 
 
 def _driver(nvml: Any) -> tuple[str | None, list[str]]:

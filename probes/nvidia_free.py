@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -21,10 +21,10 @@ from .nvidia_visible import visible
 QUIET_S = 10.0
 
 
-def free_bytes(nvml: Any, environment: Mapping[str, str] = os.environ) -> dict[int, int]:
-    """Return what `nvml` tells now."""
+def free_bytes(nvml: Any, shown: Sequence[int]) -> dict[int, int]:
+    """Return what `nvml` tells now. shown: the driver's numbers of the GPUs, as CUDA counts them."""
     told = {}
-    for place, index in enumerate(visible(nvml, environment)):
+    for place, index in enumerate(shown):
         with suppress(nvml.NVMLError):
             told[place] = nvml.nvmlDeviceGetMemoryInfo(nvml.nvmlDeviceGetHandleByIndex(index)).free
     return told
@@ -34,8 +34,9 @@ def _tell(say: Callable[[Any], None]) -> None:
     import pynvml
 
     pynvml.nvmlInit()
+    shown = visible(pynvml, os.environ)
     while _is_asked():
-        say(free_bytes(pynvml))
+        say(free_bytes(pynvml, shown))
 
 
 def _is_asked() -> bool:

@@ -9,7 +9,7 @@ Source: NVIDIA, CUDA C++ Programming Guide, "CUDA Environment Variables".
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -52,12 +52,12 @@ def text_of(told: str | bytes) -> str:
     return told.decode(errors="replace") if isinstance(told, bytes) else told
 
 
-def notes(nvml: Any, environment: Mapping[str, str]) -> list[str]:
-    """Return sentences on what a user may not expect: that none is shown, or that CUDA counts otherwise."""
+def surprises(nvml: Any, shown: Sequence[int], environment: Mapping[str, str]) -> list[str]:
+    """Return sentences on what a user may not expect of those that are shown: that none is, or how CUDA counts."""
     kinds = sorted({_told(nvml, nvml.nvmlDeviceGetName, number) for number in range(nvml.nvmlDeviceGetCount())} - {""})
     if not kinds:
         return []
-    if not visible(nvml, environment):
+    if not shown:
         return [f'{LIST}="{environment[LIST]}" shows no NVIDIA GPU, so none is used.']
     if len(kinds) == 1 or environment.get(ORDER) == "PCI_BUS_ID" or environment.get(LIST, "").startswith("GPU-"):
         return []

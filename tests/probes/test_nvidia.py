@@ -12,6 +12,7 @@ from autotune.probes.hints import nvidia_hint
 from autotune.probes.memory import Memory
 from autotune.probes.nvidia import look
 from autotune.probes.nvidia_free import free_bytes
+from autotune.probes.nvidia_visible import visible
 
 from .drivers import (
     CHATTY,
@@ -180,7 +181,9 @@ def test_gpus_are_those_that_cuda_shows(listed: str | None, shown: list[int]) ->
     assert [gpu["index"] for gpu in seen["accelerators"]] == list(range(len(shown)))
     hidden = [] if shown else [f'CUDA_VISIBLE_DEVICES="{listed}" shows no NVIDIA GPU, so none is used.']
     assert seen["notes"] == hidden
-    assert free_bytes(nvml, environment) == {place: (number + 1) * GIB for place, number in enumerate(shown)}
+    assert free_bytes(nvml, visible(nvml, environment)) == {
+        place: (number + 1) * GIB for place, number in enumerate(shown)
+    }
 
 
 def test_gpus_of_several_kinds_are_noted_where_cuda_may_count_otherwise() -> None:
