@@ -275,7 +275,6 @@ def _loaded(component: Component, shape: Shape, choices: Choices, weights: int) 
     layers = shape.layers[component.name]
     kind = kind_of(component, shape.card, choices)
     item = ITEM_BYTES[precision_of(component, choices)]
-    in_files = component.bytes or weights
     same = component.bytes > 0 and round(component.bytes / max(1, component.parameters)) == item
     quantized = quantized_of(layers, component, shape.card, choices)
     copies = round(COPIES_WHILE_LOADING.get(kind.split("_")[0], 0) * item * quantized.numbers)
@@ -287,7 +286,7 @@ def _loaded(component: Component, shape: Shape, choices: Choices, weights: int) 
     if kind.startswith("gguf"):
         return 0, weights, weights - quantized.bytes  # what has no blocks is copied out of the file
     if not same or made_up:
-        file = in_files * (component.bytes > 0 and not made_up)
+        file = 0 if made_up else component.bytes
         views = kept_bytes(layers, component, shape.card, choices)
         if views and round(file / component.parameters) == 4:  # what stays in fp32 is not copied: its file stays
             return 0, weights - views + file, copies
