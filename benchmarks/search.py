@@ -30,7 +30,7 @@ from autotune.search.samplers import DEFAULT, SAMPLERS, at_random, sampler_of
 
 HERE = Path(__file__).parent
 CACHE = "Fn Bn warmup_steps warmup_interval max_warm max_cached_steps residual_threshold taylorseer taylor_order"
-CONVOLUTION = "block_size_x block_size_y tile_size_x tile_size_y read_only use_padding use_shmem"
+CONVOLUTION = "block_size_x block_size_y tile_size_x tile_size_y read_only use_padding"
 GRID = "precision memory_format fuse_qkv attention quantization tome_ratio guidance_cutoff offload compile"
 LAMBDA = "precision xformers n_samples"
 MOST = 100  # trials of a search
@@ -78,6 +78,12 @@ def _lambda(name: str, device: str, *, tuned: bool) -> Recorded:
     )
 
 
+def _convolution(name: str, device: str, knobs: str, *, tuned: bool) -> Recorded:
+    return Recorded(
+        name, f"tables/kt_convolution_{device}.csv", knobs, "time_ms", tuned, cost="compile_ms+benchmark_ms"
+    )
+
+
 TABLES = (
     Recorded(
         "cogvideox",
@@ -91,14 +97,8 @@ TABLES = (
     Recorded(
         "cache-dit", "tables/cache_dit_flux_l20_wide.csv", CACHE, "latency_s", tuned=False, constraint="lpips<=0.3"
     ),
-    Recorded(
-        "convolution",
-        "tables/kt_convolution_A4000.csv",
-        CONVOLUTION,
-        "time_ms",
-        tuned=True,
-        cost="compile_ms+benchmark_ms",
-    ),
+    _convolution("convolution A4000", "A4000", f"{CONVOLUTION} use_shmem", tuned=True),
+    _convolution("convolution 2080 Ti", "2080Ti", CONVOLUTION, tuned=False),
     Recorded(
         "shapes grid",
         "results/shapes_cpu_grid.csv",
@@ -158,7 +158,7 @@ def beyond_the_cliff(repeats: int) -> None:
 
 def asking() -> None:
     """Print the time of the processor that the default takes a trial, in a table of 4362 recipes and in one of 576."""
-    for table in (next(each for each in TABLES if each.name == "convolution").read(), cliff(0)):
+    for table in (next(each for each in TABLES if each.name == "convolution A4000").read(), cliff(0)):
         sampler = sampler_of(DEFAULT, table.space, 0)
         evaluator, took_ms = TableEvaluator(table), []
         for number, recipe in enumerate(itertools.islice(at_random(table.space, 0), 205)):

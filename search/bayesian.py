@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from . import neighbours
 from .chances import LIKELY, chance_to_be_good, chance_to_fit, chance_to_run
 from .heard import Heard
 from .portfolio import PROMISING, portfolio, promise
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
 STARTS = 3  # trials before anything is predicted, each as unlike the others as can be
 PATIENCE = 15  # trials without progress, or more in a large space; then it ends, unless much is still expected
 PATIENCE_A_DOUBLING = 2  # of the recipes
-RESTLESS = 8  # trials without progress; then every second is a neighbour of the best, whatever is expected of it
+RESTLESS = 8  # trials without progress; then every second is a neighbour of a good one, whatever is expected of it
 BEST = 3  # recipes whose neighbours are always looked at
+FAST = 0.5  # share of the trials of which it counts how fast they are; all others are as slow as the slowest of them
+FEW = 8  # trials of which it counts at least
 WORTHWHILE = 0.005  # an expected gain, as a share of the latency
 DRAWS = 30  # a trial, of recipes to look at from then on, in a space that is too large to go through
 KEPT = 300  # of those, the newest
@@ -36,7 +39,7 @@ class BayesianSampler:
     """Known good recipes first, then expected improvement per predicted cost, by a Gaussian process over the choices.
 
     The improvement is that of log-latency; it is weighed with the probability that the recipe runs, and that it meets
-    the constraint. Where nothing better comes for a while, neighbours of the best are tried by turns.
+    the constraint. Where nothing better comes for a while, neighbours of good ones are tried by turns.
     """
 
     def __init__(  # noqa: PLR0913
@@ -81,17 +84,21 @@ class BayesianSampler:
         known = known or (self._promising() if len(self._heard.trials) % 2 else None)
         if known:
             return known
-        candidates, left = self._candidates()
+        moves = self._moves()
+        candidates, left = self._candidates(moves)
         if not candidates:
             return None
         tried = [trial for trial in self._heard.trials.values() if self._has(trial.recipe)]
         right = codes_of([trial.recipe for trial in tried], self._space, self._kinship)
         if len(tried) < STARTS:
             return candidates[self._unlike(left, right)]
-        promise, gain = self._promise(tried, left, right)
+        promise, gain = self._promise(tried, left, right, FAST)
         if self._heard.without_progress >= self._patience and gain.max() < WORTHWHILE:
-            return None
-        return self._moved(candidates, promise >= 0) or candidates[int(np.argmax(promise))]
+            _, by_all = self._promise(tried, left, right, fast=1.0)
+            if by_all.max() < WORTHWHILE:
+                return None
+        fit = {recipe for recipe, each in zip(candidates, promise, strict=True) if each >= 0}
+        return next((move for move in moves if move in fit), candidates[int(np.argmax(promise))])
 
     def _promising(self) -> Recipe | None:
         """Return the best recipe with one turn more, of which others report gains; the most promising that is open."""
@@ -106,30 +113,39 @@ class BayesianSampler:
         changed = (self._space.recipe_of({**choices, name: choice}) for name, choice in turns)
         return next(filter(self._is_open, changed), None)
 
-    def _promise(self, tried: Sequence[Trial], left: np.ndarray, right: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _promise(
+        self, tried: Sequence[Trial], left: np.ndarray, right: np.ndarray, fast: float
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return what each candidate promises for its cost, and the gain alone, as a share of the latency.
 
-        left: codes of the candidates, right: of what was tried.
+        left: codes of the candidates, right: of what was tried. fast: the share of that of which it counts how fast
+        it is.
         """
         among, across = self._kinship.features(right, right), self._kinship.features(left, right)
         ran = np.array([trial.latency is not None for trial in tried])
         fits = chance_to_fit(tried, among, across)
         able = fits * chance_to_run(tried, among, across)
-        gain = self._gain(tried, ran, among, across) * able * chance_to_be_good(tried, self._tolerance, among, across)
+        able *= chance_to_be_good(tried, self._tolerance, among, across)
+        timed = [trial for trial in tried if trial.latency]
+        gain = able * self._gain(timed, among[:, ran][:, :, ran], across[:, :, ran], fast)
         costs = np.log([max(trial.duration_s, 1e-9) for trial in tried])
         predicted, _ = Surrogate.fit(among, costs).predict(across)
         promise = gain / np.exp(THRIFT * predicted)
         return np.where(fits < LIKELY, -1 + fits, promise), gain
 
-    def _gain(self, tried: Sequence[Trial], ran: np.ndarray, among: np.ndarray, across: np.ndarray) -> np.ndarray:
-        """Return the expected improvement of log-latency; without any latency yet, all are alike."""
-        logs = np.log([trial.cost for trial in tried if trial.latency])
-        if not len(logs):
+    def _gain(self, timed: Sequence[Trial], among: np.ndarray, across: np.ndarray, fast: float) -> np.ndarray:
+        """Return the expected improvement of log-latency; without any latency yet, all are alike.
+
+        How slow the slow ones are says little of which is the fastest, but would be most of what the process explains.
+        """
+        if not timed:
             return np.ones(across.shape[1])
-        given_up = np.array([trial.latency.at_least for trial in tried if trial.latency])
-        process = Surrogate.fit_bounded(among[:, ran][:, :, ran], logs, given_up)
-        mean, deviation = process.predict(across[:, :, ran])
+        logs = np.log([trial.cost for trial in timed])
         best = math.log(self._heard.best_cost) if math.isfinite(self._heard.best_cost) else float(logs.max())
+        count = min(len(logs), max(FEW, math.ceil(fast * len(logs))))
+        slow = max(best, float(np.sort(logs)[count - 1]))
+        given_up = np.array([trial.latency is not None and trial.latency.at_least for trial in timed]) & (logs < slow)
+        mean, deviation = Surrogate.fit_bounded(among, np.minimum(logs, slow), given_up).predict(across)
         return expected_gain(mean, deviation, best)
 
     def _unlike(self, left: np.ndarray, right: np.ndarray) -> int:
@@ -140,35 +156,25 @@ class BayesianSampler:
         single, _, _ = self._kinship.features(left, right)
         return int(np.argmin(single.max(axis=1) + noise))
 
-    def _candidates(self) -> tuple[list[Recipe], np.ndarray]:
-        """Return untried recipes with their codes: all, or a sample with the neighbours of the best."""
+    def _candidates(self, moves: Sequence[Recipe]) -> tuple[list[Recipe], np.ndarray]:
+        """Return untried recipes with their codes: all, or a sample with the neighbours of the best and the moves."""
+        best = sorted(self._able(), key=lambda trial: trial.cost)[:BEST]
+        near = [*moves, *neighbours.around(best, self._space)]
         if self._all is not None:
-            return self._all.sample(self._random, POOL, self._near_the_best(), self._left)
+            return self._all.sample(self._random, POOL, near, self._left)
         self._drawn = [*self._drawn[-KEPT:], *(self._space.draw(self._random) for _ in range(DRAWS))]
-        found = [recipe for recipe in dict.fromkeys([*self._near_the_best(), *self._drawn]) if self._is_open(recipe)]
+        found = [recipe for recipe in dict.fromkeys([*near, *self._drawn]) if self._is_open(recipe)]
         return found, codes_of(found, self._space, self._kinship)
 
-    def _moved(self, candidates: Sequence[Recipe], likely: np.ndarray) -> Recipe | None:
-        """Return a neighbour of the best where it is time for one, each knob as often; None where it is not.
-
-        A choice that did badly with all others may still be what the best lacks, and no process expects that.
-        """
+    def _moves(self) -> list[Recipe]:
+        """Return neighbours of good trials, to be tried in this order, where it is time for one; else none."""
         if self._heard.without_progress < RESTLESS or len(self._heard.trials) % 2:
-            return None
-        near = self._near_the_best()
-        weights = [near.get(recipe, 0.0) if fits else 0.0 for recipe, fits in zip(candidates, likely, strict=True)]
-        return self._random.choices(candidates, weights)[0] if any(weights) else None
+            return []
+        return neighbours.drawn(self._able(), self._space, self._random, self._is_open)
 
-    def _near_the_best(self) -> dict[Recipe, float]:
-        """Return what is one knob away from the best few, in the space or not, with how often it is to be drawn."""
-        able = [trial for trial in self._heard.trials.values() if trial.feasible(self._tolerance)]
-        bases = [trial.recipe for trial in sorted(able, key=lambda trial: trial.cost)[:BEST]]
-        return {
-            self._space.recipe_of({**self._space.choices_of(base), name: choice}): 1 / len(choices)
-            for base in bases
-            for name, choices in self._space.choices.items()
-            for choice in choices
-        }
+    def _able(self) -> list[Trial]:
+        """Return the trials that ran and meet the constraint."""
+        return [trial for trial in self._heard.trials.values() if trial.feasible(self._tolerance)]
 
     def _is_open(self, recipe: Recipe) -> bool:
         return recipe.key not in self._left and self._heard.is_open(recipe)
