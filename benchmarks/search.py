@@ -16,6 +16,7 @@ import statistics
 import sys
 import time
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -25,6 +26,7 @@ from autotune.search.replay.cliff import cliff
 from autotune.search.replay.evaluator import TableEvaluator, search_table
 from autotune.search.replay.random_search import expected
 from autotune.search.replay.replay import Terms, replay
+from autotune.search.replay.score import Score
 from autotune.search.replay.table import Table, read_table
 from autotune.search.samplers import DEFAULT, SAMPLERS, at_random, sampler_of
 
@@ -79,9 +81,8 @@ def _lambda(name: str, device: str, *, tuned: bool) -> Recorded:
 
 
 def _convolution(name: str, device: str, knobs: str, *, tuned: bool) -> Recorded:
-    return Recorded(
-        name, f"tables/kt_convolution_{device}.csv", knobs, "time_ms", tuned, cost="compile_ms+benchmark_ms"
-    )
+    file = f"tables/kt_convolution_{device}.csv"
+    return Recorded(name, file, knobs, "time_ms", tuned, cost="compile_ms+benchmark_ms", like="convolution")
 
 
 TABLES = (
@@ -189,13 +190,30 @@ def main() -> None:
         asking()
     if options.cliff or options.asking:
         return
+    tested: list[Score] = []
     for recorded in sorted(TABLES, key=lambda each: not each.tuned):
         if not options.table or recorded.name in options.table:
-            print_table(recorded, options)
+            scores = print_table(recorded, options)
+            tested += [] if recorded.tuned else scores
+    if not options.json:
+        print_summary(tested)
 
 
-def print_table(recorded: Recorded, options: argparse.Namespace) -> None:
-    """Search one table with each sampler, and print it."""
+def print_summary(scores: Sequence[Score]) -> None:
+    """Print what each sampler is worth over all tables that were only tested."""
+    for name in dict.fromkeys(score.sampler for score in scores):
+        own = [score for score in scores if score.sampler == name]
+        mean = statistics.fmean(score.score.value or 0.0 for score in own)
+        saved = [score.reaching[0].cost_saved.value or 0.0 for score in own]
+        all_of_them = f"{statistics.geometric_mean(saved):.2g}x" if all(saved) else "not always found"
+        say(
+            f"{name}: a mean score of {mean:.2f} over {len(own)} tested tables; cost to 5 %: {all_of_them} in the "
+            f"geometric mean, {min(saved):.3g}x at least, a fifth or less on {sum(each >= 5 for each in saved)}"
+        )
+
+
+def print_table(recorded: Recorded, options: argparse.Namespace) -> list[Score]:
+    """Search one table with each sampler, print it, and return the scores."""
     table = recorded.read()
     terms = Terms(MOST, repeats=options.repeats, noise_cv=options.noise_cv)
     if options.as_in_life:
@@ -205,11 +223,12 @@ def print_table(recorded: Recorded, options: argparse.Namespace) -> None:
     if options.json:
         for each in scores:
             say(json.dumps(about | each.model_dump()))
-        return
+        return scores
     at_once, second = bound(table)
     say(f"\n{recorded.name} ({'settings were chosen on it' if recorded.tuned else 'only tested'})")
     say(f"within 5 % at best, by what is good and cheapest: {at_once:.1f}x at once, {second:.1f}x as the second trial")
     print_scores(table, scores)
+    return scores
 
 
 def say(line: str) -> None:

@@ -92,13 +92,38 @@ class BayesianSampler:
         right = codes_of([trial.recipe for trial in tried], self._space, self._kinship)
         if len(tried) < STARTS:
             return candidates[self._unlike(left, right)]
-        promise, gain = self._promise(tried, left, right, FAST)
-        if self._heard.without_progress >= self._patience and gain.max() < WORTHWHILE:
-            _, by_all = self._promise(tried, left, right, fast=1.0)
-            if by_all.max() < WORTHWHILE:
-                return None
-        fit = {recipe for recipe, each in zip(candidates, promise, strict=True) if each >= 0}
-        return next((move for move in moves if move in fit), candidates[int(np.argmax(promise))])
+        return self._predicted(candidates, left, tried, right, moves)
+
+    def _predicted(
+        self,
+        candidates: Sequence[Recipe],
+        left: np.ndarray,
+        tried: Sequence[Trial],
+        right: np.ndarray,
+        moves: Sequence[Recipe],
+    ) -> Recipe | None:
+        """Return the first move that fits, or the candidate of which most is expected for its cost.
+
+        None where too little is expected of all. left: codes of the candidates, right: of what was tried.
+        """
+        among, across = self._kinship.features(right, right), self._kinship.features(left, right)
+        fits = chance_to_fit(tried, among, across)
+        able = fits * chance_to_run(tried, among, across) * chance_to_be_good(tried, self._tolerance, among, across)
+        gain = able * self._gain(tried, among, across, FAST)
+        if self._is_too_little(gain) and self._is_too_little(able * self._gain(tried, among, across, 1.0)):
+            return None
+        fit = {recipe for recipe, chance in zip(candidates, fits, strict=True) if chance >= LIKELY}
+        move = next((move for move in moves if move in fit), None)
+        if move:
+            return move
+        costs = np.log([max(trial.duration_s, 1e-9) for trial in tried])
+        predicted, _ = Surrogate.fit(among, costs).predict(across)
+        worth = np.where(fits < LIKELY, -1 + fits, gain / np.exp(THRIFT * predicted))
+        return candidates[int(np.argmax(worth))]
+
+    def _is_too_little(self, gain: np.ndarray) -> bool:
+        """Return whether what is expected of the candidates is not worth a further trial."""
+        return self._heard.without_progress >= self._patience and bool(gain.max() < WORTHWHILE)
 
     def _promising(self) -> Recipe | None:
         """Return the best recipe with one turn more, of which others report gains; the most promising that is open."""
@@ -113,39 +138,22 @@ class BayesianSampler:
         changed = (self._space.recipe_of({**choices, name: choice}) for name, choice in turns)
         return next(filter(self._is_open, changed), None)
 
-    def _promise(
-        self, tried: Sequence[Trial], left: np.ndarray, right: np.ndarray, fast: float
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Return what each candidate promises for its cost, and the gain alone, as a share of the latency.
-
-        left: codes of the candidates, right: of what was tried. fast: the share of that of which it counts how fast
-        it is.
-        """
-        among, across = self._kinship.features(right, right), self._kinship.features(left, right)
-        ran = np.array([trial.latency is not None for trial in tried])
-        fits = chance_to_fit(tried, among, across)
-        able = fits * chance_to_run(tried, among, across)
-        able *= chance_to_be_good(tried, self._tolerance, among, across)
-        timed = [trial for trial in tried if trial.latency]
-        gain = able * self._gain(timed, among[:, ran][:, :, ran], across[:, :, ran], fast)
-        costs = np.log([max(trial.duration_s, 1e-9) for trial in tried])
-        predicted, _ = Surrogate.fit(among, costs).predict(across)
-        promise = gain / np.exp(THRIFT * predicted)
-        return np.where(fits < LIKELY, -1 + fits, promise), gain
-
-    def _gain(self, timed: Sequence[Trial], among: np.ndarray, across: np.ndarray, fast: float) -> np.ndarray:
+    def _gain(self, tried: Sequence[Trial], among: np.ndarray, across: np.ndarray, fast: float) -> np.ndarray:
         """Return the expected improvement of log-latency; without any latency yet, all are alike.
 
         How slow the slow ones are says little of which is the fastest, but would be most of what the process explains.
+        fast: the share of the trials of which it counts how fast they are.
         """
-        if not timed:
+        ran = np.array([trial.latency is not None for trial in tried])
+        if not ran.any():
             return np.ones(across.shape[1])
-        logs = np.log([trial.cost for trial in timed])
+        logs = np.log([trial.cost for trial in tried if trial.latency])
         best = math.log(self._heard.best_cost) if math.isfinite(self._heard.best_cost) else float(logs.max())
         count = min(len(logs), max(FEW, math.ceil(fast * len(logs))))
         slow = max(best, float(np.sort(logs)[count - 1]))
-        given_up = np.array([trial.latency is not None and trial.latency.at_least for trial in timed]) & (logs < slow)
-        mean, deviation = Surrogate.fit_bounded(among, np.minimum(logs, slow), given_up).predict(across)
+        given_up = np.array([trial.latency.at_least for trial in tried if trial.latency]) & (logs < slow)
+        process = Surrogate.fit_bounded(among[:, ran][:, :, ran], np.minimum(logs, slow), given_up)
+        mean, deviation = process.predict(across[:, :, ran])
         return expected_gain(mean, deviation, best)
 
     def _unlike(self, left: np.ndarray, right: np.ndarray) -> int:
