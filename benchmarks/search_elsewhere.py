@@ -101,10 +101,11 @@ def main() -> None:
 
 
 def written(folder: Path, python: str, foreign: Foreign) -> Path:
-    """Return the table as a CSV file."""
+    """Return the table as a CSV file; one that is asked two things is written once."""
     file = folder / f"{foreign.kind}_{foreign.dataset}.csv"
-    command = [python, "-c", THERE, foreign.kind, foreign.dataset]
-    file.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+    if not file.exists():
+        command = [python, "-c", THERE, foreign.kind, foreign.dataset]
+        file.write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
     return file
 
 
